@@ -1,0 +1,3 @@
+"""Bellhub: a self-hosted, real-time notification hub."""
+
+__version__ = "0.1.0"

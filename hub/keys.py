@@ -1,0 +1,80 @@
+"""Names of everything the hub keeps in Redis.
+
+Every key of a user, and the user's one shard channel, carries the hash tag `{project/user}`, so that one
+script may touch all of them in one slot. User names are percent-encoded and free text (`op`, idempotency
+and source keys) appears only as a digest: no choice of names can spell another user's key.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from urllib.parse import quote
+
+PROJECTS = "{bellhub}:projects"
+"""Hash: project id -> the project's JSON document."""
+SCHEMA = "{bellhub}:schema"
+"""String: the number of the layout of all keys."""
+CONTROL = "{bellhub}:control"
+"""Shard channel: one message whenever a project changes."""
+
+
+def digest(*parts: str) -> str:
+    """A short name for free text. Parts are length-prefixed: ("a", "bc") and ("ab", "c") differ."""
+    text = "".join(f"{len(part)}:{part}" for part in parts)
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def probe_channel(name: str) -> str:
+    """The shard channel on which one hub process listens to itself."""
+    return f"{{bellhub}}:probe:{name}"
+
+
+@dataclass(frozen=True)
+class User:
+    """One user of one project, as the store names them."""
+
+    project: str
+    name: str
+
+    @cached_property
+    def tag(self) -> str:
+        return f"{{{self.project}/{quote(self.name, safe='._~@-')}}}"
+
+    @cached_property
+    def events(self) -> str:
+        """The user's shard channel: every event of every feed, and control messages."""
+        return f"{self.tag}:events"
+
+    @cached_property
+    def meta(self) -> str:
+        return f"{self.tag}:meta"
+
+    @cached_property
+    def ops(self) -> str:
+        return f"{self.tag}:ops"
+
+    @cached_property
+    def memo(self) -> str:
+        return f"{self.tag}:memo"
+
+    def idem(self, key: str) -> str:
+        return f"{self.tag}:idem:{key}"
+
+    def feed(self, channel: str) -> "Feed":
+        return Feed(self, channel)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One user's feed on one in-app channel. `channel` is the channel's handle."""
+
+    user: User
+    channel: str
+
+    def key(self, part: str) -> str:
+        """The key of one part of the feed: `log`, `items`, `marks` or one of the indexes."""
+        return f"{self.user.tag}:{self.channel}:{part}"
+
+    def source(self, key: str) -> str:
+        """The set of entries sent with one source key."""
+        return self.key(f"source:{digest(key)}")

@@ -1,0 +1,62 @@
+"""Settings: read once, here, from the environment. Everybody else is given values.
+
+`docs/settings.md` is generated from this class; a test holds the two equal.
+"""
+
+import os
+from pathlib import Path
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_data_dir() -> Path:
+    """Where the embedded store lives when nobody says otherwise (XDG Base Directory Specification)."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "bellhub"
+
+
+class Settings(BaseSettings):
+    """Every setting has a default that works and, where it is a quantity, its unit in its name."""
+
+    model_config = SettingsConfigDict(env_prefix="BELLHUB_", populate_by_name=True, extra="forbid", frozen=True)
+
+    redis_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("BELLHUB_REDIS_URL", "REDIS_URL"),
+        description="An outside Redis ≥ 7.0 or Valkey ≥ 7.2. Without it the hub starts its own store.",
+    )
+    redis_bin: Path | None = Field(
+        default=None, description="The server program of the embedded store; else it is looked for."
+    )
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="Directory of the embedded store. Back this up.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        default=8080,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("BELLHUB_PORT", "PORT"),
+        description="Port to listen on; 0 takes a free one.",
+    )
+    docs_url: str | None = Field(
+        default=None, description="Base of the links in error answers; the hub's own `/docs` when unset."
+    )
+    require_exp: bool = Field(default=False, description="Refuse user tokens without `exp`.")
+    token_leeway_s: int = Field(default=30, ge=0, le=300, description="Clock difference forgiven in tokens.")
+    auth_timeout_s: float = Field(default=5, gt=0, description="Time a socket has to send `auth`.")
+    ping_s: float = Field(default=25, gt=0, description="Silence of a client after which the hub pings.")
+    pong_s: float = Field(default=10, gt=0, description="Time a client has to answer a ping.")
+    max_age_s: float = Field(default=43200, gt=0, description="Age at which a socket is asked to come back.")
+    check_s: float = Field(default=30, gt=0, description="Time between two cursor checks of a followed feed.")
+    probe_s: float = Field(default=10, gt=0, description="Time between two probes of the subscriber connection.")
+    sessions_per_user: int = Field(default=100, ge=1, description="Sessions of one user in one hub process.")
+    feed_entries: int = Field(
+        default=1000, ge=1, le=5000, description="Entries a feed holds, archived and dismissed ones included."
+    )
+    feed_days: int = Field(default=90, ge=1, le=3650, description="Age at which entries leave a feed.")
+    log_events: int = Field(
+        default=500, ge=1, le=500, description="Events a feed remembers for clients that come back."
+    )
+    log_level: str = Field(default="info", description="`debug`, `info`, `warning` or `error`.")

@@ -6,7 +6,7 @@ spliced in as the bytes they were published as; `Encoded` turns a frame into msg
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgpack
@@ -26,6 +26,7 @@ TRANSPORT_BYTES = 64 * 1024
 """Beyond this the transport itself closes with 1009."""
 HUB_FRAME_BYTES = 512 * 1024
 """Largest hub frame; a page ends early instead."""
+_PAGE_BYTES = HUB_FRAME_BYTES - 4096
 IDS = 500
 """Ids in one mark."""
 CHANNELS = 16
@@ -158,9 +159,31 @@ def _splice(kind: str, ref: Ref, channel: str, more: Iterable[str]) -> Encoded:
     return Encoded(",".join((head, *more)) + "}")
 
 
-def _page_fields(page: Page) -> tuple[str, str]:
-    entries = ",".join(entry.json() for entry in page.entries)
-    return f'"entries":[{entries}]', f'"page":{dumps(page_object(page))}'
+def _page_fields(page: Page, upwards: bool = False) -> tuple[str, str]:
+    """`entries` and `page`, ending early where the frame would grow too large (protocol, section 1).
+
+    A page that was asked `before` something keeps the entries nearest to it, which are its last.
+    """
+    texts = [entry.json() for entry in page.entries]
+    if sum(map(len, texts)) * 4 > _PAGE_BYTES:
+        page, texts = _fitting(page, texts, upwards)
+    return f'"entries":[{",".join(texts)}]', f'"page":{dumps(page_object(page))}'
+
+
+def _fitting(page: Page, texts: list[str], upwards: bool) -> tuple[Page, list[str]]:
+    left, room = 0, _PAGE_BYTES
+    for text in reversed(texts) if upwards else texts:
+        room -= len(text.encode()) + 1
+        if room < 0:
+            break
+        left += 1
+    if left == len(texts):
+        return page, texts
+    if upwards:
+        kept = page.entries[-left:]
+        return replace(page, entries=kept, before=kept[0].score), texts[-left:]
+    kept = page.entries[:left]
+    return replace(page, entries=kept, after=kept[-1].score), texts[:left]
 
 
 def page_object(page: Page) -> dict[str, Any]:
@@ -179,7 +202,13 @@ def page_token(micros: int | None) -> str | None:
 
 
 def subscribed(
-    ref: Ref, channel: Channel, mode: str, cursor: str, counts: Counts, page: Page | None = None, missed: int = 0
+    ref: Ref,
+    channel: Channel,
+    mode: str,
+    cursor: str,
+    counts: Counts,
+    page: Page | None = None,
+    missed: int = 0,
 ) -> Encoded:
     fields = [
         f'"channel_id":"{channel.id}"',
@@ -211,8 +240,9 @@ def event(ev: Event) -> Encoded:
     return _splice(ev.kind, None, ev.channel, fields)
 
 
-def page_frame(ref: Ref, channel: str, page: Page) -> Encoded:
-    fields = (f'"cursor":"{page.cursor}"', f'"counts":{page.counts.json()}', *_page_fields(page))
+def page_frame(ref: Ref, channel: str, page: Page, upwards: bool = False) -> Encoded:
+    """`upwards`: the page was asked `before` something."""
+    fields = (f'"cursor":"{page.cursor}"', f'"counts":{page.counts.json()}', *_page_fields(page, upwards))
     return _splice("page", ref, channel, fields)
 
 

@@ -1,0 +1,13 @@
+-- Mark entries by id: all of them are in the feed and each verb is applied to each, or nothing happens.
+-- uses: feed mark
+-- args: ...ids
+-- returns: {'ok'|'replayed', cursor, unseen, unread, total, 'known'|'trimmed', ...changed}
+--   | {'not_found', ...ids} | {'idempotency_key_reused'} | {'rate_limited'}
+
+local packed = marks_of(ids)
+local missing = {'not_found'}
+for i = 1, #ids do
+  if not packed[i] then missing[#missing + 1] = ids[i] end
+end
+if #missing > 1 then return missing end
+return apply(ids, packed)

@@ -1,0 +1,182 @@
+"""Connections to Redis that carry the traffic: one for commands, shared by everybody, and one for events.
+
+redis-py costs 40-160 µs a command and takes a connection for each one in flight; here the calls of one loop
+tick leave in one write on one connection. redis-py stays for administration (`projects.py`, `embedded.py`).
+Nothing is ever sent twice: what may be repeated carries its own key in the script.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import hiredis
+from redis.asyncio.connection import parse_url
+
+from hub.errors import unavailable
+
+log = logging.getLogger("bellhub.redis")
+
+Value = str | bytes | int
+Reply = Any
+"""bytes, int, None, or a list of replies; `hiredis.ReplyError` where a command failed."""
+
+DEADLINE_S = 5.0
+"""A command without an answer for this long takes its connection down with it."""
+_NOTHING = object()
+
+
+class Wire(asyncio.Protocol):
+    """One RESP2 connection. Commands of one loop tick leave in one write; replies arrive in order."""
+
+    def __init__(self, on_reply: Callable[[Reply], None]) -> None:
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._on_reply = on_reply
+        self._reader = hiredis.Reader(notEnoughData=_NOTHING)
+        self._unsent: list[bytes] = []
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if not self.lost.done():
+            self.lost.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not _NOTHING:
+                self._on_reply(reply)
+        except hiredis.ProtocolError:
+            log.exception("redis.protocol_error")
+            self.abort()
+
+    def send(self, *command: Value) -> None:
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub knows one argument
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if self._transport is not None:
+            self._transport.write(b"".join(unsent))
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+async def connect(url: str, on_reply: Callable[[Reply], None]) -> Wire:
+    """A fresh connection to `redis://`, `rediss://` or `unix://`; nothing has been said on it yet.
+
+    Raises OSError or TimeoutError.
+    """
+    at = parse_url(url)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(DEADLINE_S):
+        if "path" in at:
+            _, wire = await loop.create_unix_connection(lambda: Wire(on_reply), at["path"])
+        else:
+            context = ssl.create_default_context() if url.startswith("rediss") else None
+            host, port = at.get("host", "localhost"), at.get("port", 6379)
+            _, wire = await loop.create_connection(lambda: Wire(on_reply), host, port, ssl=context)
+    return wire
+
+
+def greetings(url: str) -> list[tuple[Value, ...]]:
+    """The commands that a new connection starts with."""
+    at = parse_url(url)
+    commands: list[tuple[Value, ...]] = []
+    if at.get("password"):
+        user = (at["username"],) if at.get("username") else ()
+        commands.append(("AUTH", *user, at["password"]))
+    if at.get("db"):
+        commands.append(("SELECT", at["db"]))
+    return commands
+
+
+class Link:
+    """The command connection. `run` keeps it alive; `call` fails at once while it is down."""
+
+    def __init__(self, url: str, prepare: Callable[["Link"], Awaitable[None]]) -> None:
+        self.up = asyncio.Event()
+        self._url = url
+        self._prepare = prepare
+        self._wire: Wire | None = None
+        self._waiting: deque[tuple[float, asyncio.Future[Reply]]] = deque()
+
+    def call(self, *command: Value) -> asyncio.Future[Reply]:
+        """Sends one command; the future brings its reply, or `hiredis.ReplyError`, or `Refused` (unavailable).
+
+        Cancelling the future is safe: its reply is dropped in its turn.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Reply] = loop.create_future()
+        if self._wire is None:
+            future.set_exception(unavailable("the store cannot be reached"))
+        else:
+            self._wire.send(*command)
+            self._waiting.append((loop.time(), future))
+        return future
+
+    def _replied(self, reply: Reply) -> None:
+        _, future = self._waiting.popleft()
+        if future.done():
+            return
+        if isinstance(reply, hiredis.ReplyError):
+            future.set_exception(reply)
+        else:
+            future.set_result(reply)
+
+    async def run(self) -> None:
+        """Connects, prepares, waits until the connection is lost, and again; for ever."""
+        delay = 0.05
+        while True:
+            try:
+                await self._live_once()
+                delay = 0.05
+            except (OSError, TimeoutError, hiredis.ReplyError) as error:
+                log.warning("redis.unreachable", extra={"error": str(error) or type(error).__name__})
+            except Exception as error:
+                if not getattr(error, "temporary", False):
+                    raise
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 1.0)
+
+    async def _live_once(self) -> None:
+        wire = await connect(self._url, self._replied)
+        self._wire = wire
+        guard = asyncio.create_task(self._guard(wire))
+        try:
+            for command in greetings(self._url):
+                await self.call(*command)
+            await self._prepare(self)
+            self.up.set()
+            await wire.lost
+            log.warning("redis.connection_lost")
+        finally:
+            self.up.clear()
+            self._wire = None
+            guard.cancel()
+            wire.abort()
+            self._fail_waiting()
+
+    async def _guard(self, wire: Wire) -> None:
+        loop = asyncio.get_running_loop()
+        while not wire.lost.done():
+            await asyncio.sleep(0.5)
+            if self._waiting and loop.time() - self._waiting[0][0] > DEADLINE_S:
+                wire.abort()
+                self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
+        while self._waiting:
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(unavailable("the store did not answer"))
+                future.exception()  # a caller that is gone is no reason for a warning

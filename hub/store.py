@@ -1,0 +1,385 @@
+"""The feed engine: one method a script. The only place that knows Lua and what Redis answers.
+
+Every method is atomic. A `Refused` other than `unavailable` means that nothing changed. `issued_at` is the
+token's time of a user's own request (None where a producer or the hub itself asks): the script refuses tokens
+older than the user's last revocation.
+"""
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hiredis
+
+from hub.errors import Code, Refused, unavailable
+from hub.keys import Feed, User, digest
+from hub.model import (
+    START,
+    VERBS,
+    CatchUp,
+    Check,
+    Claims,
+    Counts,
+    Entry,
+    Event,
+    Filters,
+    Marked,
+    Page,
+    Published,
+    Withdrawn,
+)
+from hub.redis import Link, Reply, Value
+from hub.scripts import Script, load
+
+log = logging.getLogger("bellhub.store")
+
+OP_MS = 24 * 3600 * 1000
+OPS = 1000
+"""`op`s remembered for one user (protocol, section 1)."""
+REPLAY_BYTES = 1024 * 1024
+DAY_MS = 24 * 3600 * 1000
+
+_PARTS = ("log", "items", "marks", "active", "unseen", "unread", "archived", "dismissed", "expires")
+_DOWN = (
+    "LOADING",
+    "READONLY",
+    "MISCONF",
+    "OOM",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "TRYAGAIN",
+    "BUSY",
+    "NOREPLICAS",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A key that makes a send happen once in 24 h: digests of its scope and of the request's body."""
+
+    key: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A client's `op`: digests of the op within its feed, and of the frame (protocol, section 1)."""
+
+    op: str
+    frame: str
+
+
+class Store:
+    """All feeds of all users. `capacity`, `days` and `log_events` are the limits of one feed."""
+
+    def __init__(self, link: Link, *, feed_entries: int, feed_days: int, log_events: int) -> None:
+        self._link = link
+        self._cap = feed_entries
+        self._days = feed_days
+        self._log_events = log_events
+        self._scripts = load()
+
+    async def prepare(self, link: Link) -> None:
+        """Loads all scripts: once for every connection, before its first command."""
+        for script in self._scripts.values():
+            await link.call("SCRIPT", "LOAD", script.source)
+
+    async def publish(
+        self,
+        feed: Feed,
+        entry_id: str,
+        body: str,
+        *,
+        topic: str = "",
+        expires: int = 0,
+        source_key: str | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Published:
+        """Puts one entry into a feed. `body` is its JSON without the closing brace; `expires` in µs, 0 never.
+
+        Raises `Refused`: idempotency_key_reused; invalid_request when `expires` is not in the future.
+        """
+        reply = await self._feed_script(
+            "publish",
+            feed,
+            keys={
+                "idem": feed.user.idem(idempotency.key) if idempotency else feed.user.meta,
+                "source": feed.source(source_key) if source_key else feed.user.meta,
+            },
+            args={
+                "id": entry_id,
+                "body": body,
+                "topic": topic,
+                "expires_us": expires,
+                "idem_digest": idempotency.body if idempotency else "",
+                "idem_ms": DAY_MS,
+                "sourced": "1" if source_key else "",
+            },
+        )
+        return Published(_text(reply[1]), _text(reply[2]), replayed=reply[0] == b"replayed")
+
+    async def mark(
+        self,
+        feed: Feed,
+        verbs: Sequence[str],
+        ids: Sequence[str],
+        *,
+        by: str | None = None,
+        memory: Memory | None = None,
+        claims: Claims | None = None,
+    ) -> Marked:
+        """Applies verbs to entries: all of `ids` are in the feed, or `Refused` not_found and nothing happens.
+
+        Raises `Refused`: idempotency_key_reused, rate_limited (too many ops), revoked.
+        """
+        return _marked(await self._mark("mark", feed, verbs, by, memory, claims, {}, tuple(dict.fromkeys(ids))))
+
+    async def mark_upto(
+        self,
+        feed: Feed,
+        verbs: Sequence[str],
+        upto: str,
+        *,
+        topic: str | None = None,
+        by: str | None = None,
+        memory: Memory | None = None,
+        claims: Claims | None = None,
+    ) -> Marked:
+        """Applies verbs to every active entry that arrived at or before the cursor `upto`.
+
+        Raises `Refused`: conflict for a cursor that this feed's history does not hold, and as `mark`.
+        """
+        args: dict[str, Value] = {"upto": upto, "topic": topic or ""}
+        return _marked(await self._mark("mark_upto", feed, verbs, by, memory, claims, args))
+
+    async def withdraw(self, feed: Feed, entry_id: str) -> Withdrawn:
+        """Takes one entry back. Raises `Refused` not_found."""
+        return _withdrawn(await self._feed_script("withdraw", feed, args={"id": entry_id}))
+
+    async def withdraw_source(self, feed: Feed, source_key: str) -> Withdrawn:
+        """Takes back every entry sent with this source key; none is no error."""
+        return _withdrawn(await self._feed_script("withdraw_source", feed, keys={"source": feed.source(source_key)}))
+
+    async def page(self, feed: Feed, filters: Filters, claims: Claims | None = None) -> Page:
+        """One page, newest first; cursor and counts are those of the whole feed at the same moment."""
+        args = {
+            "status": filters.status or "",
+            "with_archived": "1" if filters.archived else "",
+            "topic": filters.topic or "",
+            "created_after": _optional(filters.created_after),
+            "created_before": _optional(filters.created_before),
+            "after": _optional(filters.after),
+            "before": _optional(filters.before),
+            "limit": filters.limit,
+        }
+        reply = await self._feed_script("page", feed, args=args, claims=claims)
+        after, before = (int(token) if token else None for token in reply[5:7])
+        return Page(_entries(reply[7:]), filters.limit, _text(reply[1]), _counts(reply[2:5]), after, before)
+
+    async def entries(self, feed: Feed, ids: Sequence[str], claims: Claims | None = None) -> tuple[Entry, ...]:
+        """Entries by id, in the order asked; all of them, or `Refused` not_found."""
+        return _entries((await self._feed_script("entries", feed, rest=ids, claims=claims))[1:])
+
+    async def catch_up(self, feed: Feed, cursor: str | None, limit: int, claims: Claims | None = None) -> CatchUp:
+        """From a session's cursor to the top; None asks for a snapshot. `limit` bounds the snapshot's page."""
+        args: dict[str, Value] = {"cursor": cursor or "", "limit": limit, "bytes": REPLAY_BYTES}
+        reply = await self._feed_script("catch_up", feed, args=args, claims=claims)
+        mode, top, counts, expires = _text(reply[0]), _text(reply[1]), _counts(reply[2:5]), int(reply[5])
+        match mode:
+            case "replay":
+                rows = zip(reply[6::3], reply[7::3], reply[8::3], strict=True)
+                events = tuple(parse_event(feed.channel, *(_text(part) for part in row)) for row in rows)
+                return CatchUp(mode, top, counts, events=events, expires=expires)
+            case "snapshot":
+                after = int(reply[6]) if reply[6] else None
+                page = Page(_entries(reply[7:]), limit, top, counts, after, None)
+                return CatchUp(mode, top, counts, page=page, expires=expires)
+        return CatchUp(mode, top, counts, expires=expires)
+
+    async def evict(self, feed: Feed) -> Check:
+        """Takes out what is due now; tells when the next entry is."""
+        reply = await self._feed_script("evict", feed)
+        return Check(_text(reply[1]), int(reply[2]))
+
+    async def check(self, user: User, channels: Sequence[str]) -> tuple[int | None, dict[str, str]]:
+        """The user's `revoked_before` (seconds or None) and the cursors of some feeds, in one cheap read."""
+        fields = ("revoked", *(f"cursor:{channel}" for channel in channels))
+        revoked, *cursors = await self._call("HMGET", user.meta, *fields)
+        tops = {c: _text(top) if top else START for c, top in zip(channels, cursors, strict=True)}
+        return int(revoked) if revoked else None, tops
+
+    async def revoke(self, user: User) -> int:
+        """Refuses the user's tokens issued before now (seconds, rounded up); every hub ends their sessions."""
+        script = self._scripts["revoke"]
+        reply = await self._run(script, script.operands({"meta": user.meta, "events": user.events}, {}))
+        return int(reply[1])
+
+    async def announce(self, channel: str, message: str) -> None:
+        """Publishes to a shard channel: probes, and `CONTROL`."""
+        await self._call("SPUBLISH", channel, message)
+
+    # ---- how scripts are run ----------------------------------------------------------------------
+
+    async def _mark(
+        self,
+        name: str,
+        feed: Feed,
+        verbs: Sequence[str],
+        by: str | None,
+        memory: Memory | None,
+        claims: Claims | None,
+        args: dict[str, Value],
+        ids: Sequence[str] = (),
+    ) -> list[Any]:
+        args |= {
+            "by": by or "-",
+            "verbs": ",".join(verb for verb in VERBS if verb in verbs),
+            "op": memory.op if memory else "",
+            "digest": memory.frame if memory else "",
+            "op_ms": OP_MS,
+            "ops_max": OPS,
+        }
+        keys = {"ops": feed.user.ops, "memo": feed.user.memo}
+        return await self._feed_script(name, feed, keys=keys, args=args, rest=ids, claims=claims)
+
+    async def _feed_script(
+        self,
+        name: str,
+        feed: Feed,
+        *,
+        keys: dict[str, str] | None = None,
+        args: dict[str, Any] | None = None,
+        rest: Sequence[Value] = (),
+        claims: Claims | None = None,
+    ) -> list[Any]:
+        """Runs a script over a feed; a refusal in its reply is raised."""
+        all_keys = {part: feed.key(part) for part in _PARTS}
+        all_keys |= {"meta": feed.user.meta, "events": feed.user.events} | (keys or {})
+        all_args: dict[str, Value] = {
+            "handle": feed.channel,
+            "nonce": random.getrandbits(32),
+            "iat": _issued(claims),
+            "log_events": self._log_events,
+            "keep_ms": (self._days + 1) * DAY_MS,
+            "cap": self._cap,
+            "age_us": self._days * DAY_MS * 1000,
+        }
+        script = self._scripts[name]
+        reply = await self._run(script, script.operands(all_keys, all_args | (args or {}), rest))
+        _raise_refusal(reply)
+        return reply
+
+    async def _run(self, script: Script, operands: tuple[Value, ...]) -> list[Any]:
+        try:
+            reply = await self._call("EVALSHA", script.sha, *operands)
+        except hiredis.ReplyError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+            # The script cache is volatile (SCRIPT FLUSH, failover): the source goes along once more.
+            reply = await self._call("EVAL", script.source, *operands)
+        assert isinstance(reply, list)
+        return reply
+
+    async def _call(self, *command: Value) -> Reply:
+        try:
+            return await self._link.call(*command)
+        except hiredis.ReplyError as error:
+            if str(error).startswith(_DOWN):
+                log.warning("store.refuses", extra={"error": str(error)})
+                raise unavailable("the store cannot take this now") from error
+            raise
+
+
+def parse_event(channel: str, cursor: str, prev: str, data: str) -> Event:
+    """The event that a script wrote: `kind unseen unread total …`, see `lua/lib/feed.lua`."""
+    kind, unseen, unread, total, rest = data.split(" ", 4)
+    counts = Counts(int(unseen), int(unread), int(total))
+    match kind:
+        case "entry":
+            expires, _, body = rest.partition(" ")
+            return Event(channel, cursor, prev, counts, kind, body=body, expires=int(expires))
+        case "state":
+            by, verbs, ids = rest.split(" ")
+            who = None if by == "-" else by
+            return Event(
+                channel,
+                cursor,
+                prev,
+                counts,
+                kind,
+                ids=tuple(ids.split(",")),
+                verbs=tuple(verbs.split(",")),
+                by=who,
+            )
+        case "gone":
+            reason, _, ids = rest.partition(" ")
+            return Event(channel, cursor, prev, counts, kind, ids=tuple(ids.split(",")), reason=reason)
+    raise ValueError(f"an event of an unknown kind: {kind[:20]!r}")
+
+
+def op_memory(feed: Feed, op: str, frame: str) -> Memory:
+    """The memory of a client's `op`, which counts per feed."""
+    return Memory(digest(feed.channel, op), frame)
+
+
+def _raise_refusal(reply: list[Any]) -> None:
+    match reply[0]:
+        case b"not_found":
+            ids = [_text(part) for part in reply[1:]]
+            message = f"no such entry: {ids[0][:64]!r}" + (f" and {len(ids) - 1} more" if len(ids) > 1 else "")
+            raise Refused(Code.NOT_FOUND, message, resource="entry", id=ids[0], ids=ids)
+        case b"revoked":
+            raise Refused(Code.REVOKED, "this user's tokens were revoked; sign in again")
+        case b"unknown_cursor":
+            raise Refused(
+                Code.CONFLICT,
+                "this cursor is not in the feed's history; subscribe again",
+                reason="unknown_cursor",
+            )
+        case b"idempotency_key_reused":
+            raise Refused(Code.IDEMPOTENCY_KEY_REUSED, "this key was used for another request within 24 hours")
+        case b"rate_limited":
+            raise Refused(Code.RATE_LIMITED, f"{OPS} ops remembered, at most {OPS} in 24 hours")
+        case b"past":
+            field = {"field": "expires_at", "message": "must be in the future", "reason": "past"}
+            raise Refused(Code.INVALID_REQUEST, "expires_at is not in the future", fields=[field])
+
+
+def _issued(claims: Claims | None) -> str:
+    if claims is None:
+        return ""
+    return "-" if claims.issued_at is None else str(claims.issued_at)
+
+
+def _optional(micros: int | None) -> str:
+    return "" if micros is None else str(micros)
+
+
+def _text(value: bytes) -> str:
+    return value.decode()
+
+
+def _counts(values: list[int]) -> Counts:
+    return Counts(*values)
+
+
+def _entries(flat: list[bytes]) -> tuple[Entry, ...]:
+    rows = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+    return tuple(_entry(*(_text(part) for part in row)) for row in rows)
+
+
+def _entry(entry_id: str, score: str, body: str, packed: str) -> Entry:
+    times = [int(part) if part else 0 for part in packed.split("|", 6)[:6]]
+    return Entry(entry_id, body, int(score), *times)
+
+
+def _marked(reply: list[Any]) -> Marked:
+    known = reply[5] == b"known"
+    changed = tuple(_text(part) for part in reply[6:]) if known else None
+    return Marked(_text(reply[1]), _counts(reply[2:5]), changed, replayed=reply[0] == b"replayed")
+
+
+def _withdrawn(reply: list[Any]) -> Withdrawn:
+    return Withdrawn(_text(reply[1]), _counts(reply[2:5]), tuple(_text(part) for part in reply[5:]))

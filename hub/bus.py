@@ -46,14 +46,13 @@ class Bus:
 
     def __init__(
         self,
-        url: str,
         *,
         announce: Callable[[str, str], Awaitable[None]],
         on_message: Callable[[str, str], None],
         on_doubt: Callable[[str], None],
         probe_s: float,
     ) -> None:
-        self._url = url
+        self.url: str  # set before `run`, as that of `Link`
         self._announce = announce
         self._on_message = on_message
         self._on_doubt = on_doubt
@@ -114,9 +113,9 @@ class Bus:
             delay = min(delay * 2, 1.0)
 
     async def _live_once(self) -> None:
-        wire = await connect(self._url, self._replied)
+        wire = await connect(self.url, self._replied)
         try:
-            commands = greetings(self._url)
+            commands = greetings(self.url)
             self._greeting = len(commands)
             self._expected.clear()
             self._probes_open = 0

@@ -10,7 +10,7 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 from redis.asyncio.connection import parse_url
@@ -39,8 +39,7 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -103,9 +102,9 @@ def greetings(url: str) -> list[tuple[Value, ...]]:
 class Link:
     """The command connection. `run` keeps it alive; `call` fails at once while it is down."""
 
-    def __init__(self, url: str, prepare: Callable[["Link"], Awaitable[None]]) -> None:
+    def __init__(self, prepare: Callable[["Link"], Awaitable[None]]) -> None:
+        self.url: str  # set before `run`: an embedded store has none before it was started
         self.up = asyncio.Event()
-        self._url = url
         self._prepare = prepare
         self._wire: Wire | None = None
         self._waiting: deque[tuple[float, asyncio.Future[Reply]]] = deque()
@@ -149,11 +148,11 @@ class Link:
             delay = min(delay * 2, 1.0)
 
     async def _live_once(self) -> None:
-        wire = await connect(self._url, self._replied)
+        wire = await connect(self.url, self._replied)
         self._wire = wire
         guard = asyncio.create_task(self._guard(wire))
         try:
-            for command in greetings(self._url):
+            for command in greetings(self.url):
                 await self.call(*command)
             await self._prepare(self)
             self.up.set()

@@ -1,0 +1,5 @@
+"""`python -m hub` is `bellhub`."""
+
+from hub.cli import main
+
+main()

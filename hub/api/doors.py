@@ -1,0 +1,163 @@
+"""What the HTTP dialects share: reading a request, answering in JSON, and naming each error in their own way."""
+
+import json
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hub.errors import TEMPORARY, Code, Refused
+from hub.frames import dumps
+from hub.model import JSON
+
+BODY_BYTES = 64 * 1024
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Dialect = Callable[[Request, Refused], Response]
+
+STATUS = {
+    Code.INVALID_REQUEST: 400,
+    Code.INVALID_TOKEN: 401,
+    Code.FORBIDDEN: 403,
+    Code.REVOKED: 403,
+    Code.NOT_FOUND: 404,
+    Code.CONFLICT: 409,
+    Code.IDEMPOTENCY_KEY_REUSED: 422,
+    Code.RATE_LIMITED: 429,
+    Code.LIMIT: 429,
+    Code.UNAVAILABLE: 503,
+    Code.INTERNAL: 500,
+}
+
+
+class RequestIds:
+    """Gives every HTTP request an id: the caller's `x-request-id` where it is fit to print, else a fresh one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def door(dialect: Dialect, endpoint: Endpoint) -> Endpoint:
+    """The endpoint, with what it refuses told in a dialect."""
+
+    async def answering(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Refused as refused:
+            return dialect(request, refused)
+
+    return answering
+
+
+def answer(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """JSON text that may not be cached: it is one user's."""
+    return Response(text, status, {"cache-control": "no-store"} | (headers or {}), "application/json")
+
+
+async def read_json(request: Request) -> Any:
+    """The request's body. Raises `Refused` invalid_request (`reason`, no `fields`) for no JSON or too much of it."""
+    size = 0
+    chunks = []
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_BYTES:
+            raise Refused(Code.INVALID_REQUEST, f"a body of more than {BODY_BYTES} bytes", reason="body_too_large")
+        chunks.append(chunk)
+    try:
+        return json.loads(b"".join(chunks), parse_constant=_not_json)
+    except (ValueError, RecursionError):
+        raise Refused(Code.INVALID_REQUEST, "the body is not JSON", reason="invalid_json") from None
+
+
+def _not_json(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
+
+
+def bad_param(name: str, message: str) -> Refused:
+    """A fault in the address: 400 with `reason` and `param`."""
+    return Refused(Code.INVALID_REQUEST, f"{name}: {message}", reason="invalid_param", param=name)
+
+
+def feed_dialect(docs_url: str | None) -> Dialect:
+    """Seed 2's envelope, for the User and the Admin API."""
+
+    def error(request: Request, refused: Refused) -> Response:
+        status, code = STATUS[refused.code], _FEED_CODE[refused.code]
+        if refused.code is Code.INVALID_REQUEST and "fields" in refused.details:
+            status, code = 422, "validation_error"
+        body = {
+            "type": f"{_docs(request, docs_url)}/errors#{code}-{status}",
+            "code": code,
+            "message": refused.message,
+            "status": status,
+            "request_id": request.state.request_id,
+            "details": {key: value for key, value in refused.details.items() if key != "ids"},
+        }
+        return answer(dumps({"error": body}), status, _retry_headers(refused))
+
+    return error
+
+
+_FEED_CODE = {code: code.value for code in Code} | {
+    Code.INVALID_REQUEST: "bad_request",
+    Code.INVALID_TOKEN: "unauthenticated",
+    Code.REVOKED: "forbidden",
+    Code.LIMIT: "rate_limited",
+    Code.INTERNAL: "internal_error",
+}
+
+
+def messaging_dialect(docs_url: str | None) -> Dialect:
+    """Seed 1's envelope, for the Messaging API."""
+
+    def error(request: Request, refused: Refused) -> Response:
+        status = STATUS[refused.code]
+        kind = "invalid_request_error" if status < 500 else "api_error"
+        if refused.code is Code.IDEMPOTENCY_KEY_REUSED:
+            kind = "idempotency_error"
+        fields: list[JSON] = refused.details.get("fields", [])
+        body = {
+            "type": kind,
+            "code": refused.code.value,
+            "message": refused.message,
+            "param": fields[0]["field"] if fields else refused.details.get("param"),
+            "doc_url": f"{_docs(request, docs_url)}/errors#{refused.code.value}-{status}",
+            "is_transient": refused.code in TEMPORARY,
+            "request_id": request.state.request_id,
+            "details": refused.details,
+        }
+        return answer(dumps({"error": body}), status, _retry_headers(refused))
+
+    return error
+
+
+def _docs(request: Request, docs_url: str | None) -> str:
+    return docs_url.rstrip("/") if docs_url else f"{str(request.base_url).rstrip('/')}/docs"
+
+
+def _retry_headers(refused: Refused) -> dict[str, str]:
+    """A deterministic conflict says so to clients that would try again; a passing trouble says when."""
+    if refused.code is Code.CONFLICT:
+        return {"x-should-retry": "false"}
+    return {"retry-after": "1"} if refused.code in TEMPORARY else {}

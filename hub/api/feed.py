@@ -1,0 +1,216 @@
+"""The User API's feed (seed 2): `/user/v1/channels/{channel_id}/feed/entries`.
+
+Checked in this order: 401, 403, 404 of the channel, 400 and 422, 404 of the entry, 409.
+"""
+
+from collections.abc import Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hub import auth, codec
+from hub.api.doors import Dialect, answer, bad_param, door, read_json
+from hub.errors import Code, Refused
+from hub.frames import IDS, PAGE, dumps, page_object
+from hub.identity import Identity
+from hub.keys import Feed, User
+from hub.model import JSON, STATUSES, Claims, Entry, Filters
+from hub.store import Store
+
+_VERB_OF = {"seen": "seen", "read": "read", "clicked": "click", "archived": "archive"}
+"""The flags of a PATCH, and the verbs they mean when true."""
+_MAY_BECOME = {
+    "unseen": ["seen", "read", "archived"],
+    "seen": ["read", "archived"],
+    "read": ["archived"],
+    "archived": ["unseen", "seen", "read"],
+    "dismissed": [],
+}
+
+
+class FeedApi:
+    """The endpoints. Every one is a user's own: the feed is that of the token's user."""
+
+    def __init__(self, store: Store, identity: Identity, dialect: Dialect) -> None:
+        self._store = store
+        self._identity = identity
+        self._dialect = dialect
+
+    def routes(self) -> list[Route]:
+        entries = "/channels/{channel_id}/feed/entries"
+        one = entries + "/{entry_id}"
+        return [
+            Route(entries, door(self._dialect, self.list_entries), methods=["GET"]),
+            Route(entries, door(self._dialect, self.update_entries), methods=["PATCH"]),
+            Route(one, door(self._dialect, self.get_entry), methods=["GET"]),
+            Route(one, door(self._dialect, self.update_entry), methods=["PATCH"]),
+        ]
+
+    async def list_entries(self, request: Request) -> Response:
+        """A page of the feed, newest first, with the counts of the whole feed."""
+        claims, feed = await self._feed(request)
+        page = await self._store.page(feed, _filters(request.query_params), claims)
+        items = ",".join(entry.json() for entry in page.entries)
+        rest = f'"page":{dumps(page_object(page))},"total_unread":{page.counts.unread}'
+        return answer(f'{{"items":[{items}],{rest},"total_unseen":{page.counts.unseen}}}')
+
+    async def get_entry(self, request: Request) -> Response:
+        """One entry of the feed."""
+        claims, feed = await self._feed(request)
+        return answer((await self._one(feed, request.path_params["entry_id"], claims)).json())
+
+    async def update_entry(self, request: Request) -> Response:
+        """Sets states of one entry (seed 2); all of the body in one change, or nothing."""
+        claims, feed = await self._feed(request)
+        flags = _flags(await read_json(request), "")
+        entry = await self._one(feed, request.path_params["entry_id"], claims)
+        await self._store.mark(feed, _verbs(flags, entry), [entry.id], claims=claims)
+        return answer((await self._one(feed, entry.id, claims)).json())
+
+    async def update_entries(self, request: Request) -> Response:
+        """Sets states of several entries: all of them, or none."""
+        claims, feed = await self._feed(request)
+        ids, flags = _batch(await read_json(request))
+        entries = await self._store.entries(feed, ids, claims)
+        await self._store.mark(feed, _verbs(flags, entries[0]), ids, claims=claims)
+        entries = await self._store.entries(feed, ids, claims)
+        return answer(f"[{','.join(entry.json() for entry in entries)}]")
+
+    async def _one(self, feed: Feed, entry_id: str, claims: Claims) -> Entry:
+        (entry,) = await self._store.entries(feed, [entry_id], claims)
+        return entry
+
+    async def _feed(self, request: Request) -> tuple[Claims, Feed]:
+        """Who asks, and for which feed. Raises `Refused`."""
+        claims = await self._claims(request.headers)
+        channel_id = request.path_params["channel_id"]
+        project = self._identity.project(request.headers["x-notiflows-api-key"])
+        channel = project.feed_channel(channel_id)
+        if channel is None:
+            shown = channel_id[:64]
+            raise Refused(Code.NOT_FOUND, f"no such channel: {shown!r}", resource="channel", id=shown)
+        return claims, User(claims.project, claims.user).feed(channel.handle)
+
+    async def _claims(self, headers: Mapping[str, str]) -> Claims:
+        api_key = headers.get("x-notiflows-api-key")
+        token, name = headers.get("x-notiflows-user-key"), headers.get("x-notiflows-user-id")
+        try:
+            project = self._identity.project(api_key or "")
+        except Refused:
+            message = "x-notiflows-api-key is missing" if not api_key else "unknown api key"
+            raise Refused(Code.INVALID_TOKEN, message, auth="api_key") from None
+        try:
+            if (token is None) == (name is None):
+                raise auth.BadToken("exactly one of x-notiflows-user-key and x-notiflows-user-id is needed")
+            if token is not None:
+                claims = self._identity.by_token(project, token)
+            else:
+                claims = self._identity.by_name(project, name or "")
+        except Refused as refused:
+            raise Refused(Code.INVALID_TOKEN, refused.message, auth="user_key") from None
+        await self._identity.not_revoked(claims)
+        return claims
+
+
+def _filters(query: Mapping[str, str]) -> Filters:
+    """The list's parameters (seed 2's sibling page). Raises `Refused` naming the parameter."""
+    status = query.get("status")
+    if status is not None and status not in STATUSES:
+        raise bad_param("status", f"{status[:64]!r} is none of {', '.join(STATUSES)}")
+    topic = query.get("topic")
+    if topic is not None and not 1 <= len(topic) <= 255:
+        raise bad_param("topic", f"{len(topic)} characters, 1 to 255")
+    if "after" in query and "before" in query:
+        raise bad_param("after", "one of after and before")
+    return Filters(
+        status=status,
+        archived=_flag(query, "archived"),
+        topic=topic,
+        created_after=_parsed(query, "created_after", codec.parse_timestamp),
+        created_before=_parsed(query, "created_before", codec.parse_timestamp),
+        after=_parsed(query, "after", codec.parse_page_token),
+        before=_parsed(query, "before", codec.parse_page_token),
+        limit=_limit(query.get("limit", "20")),
+    )
+
+
+def _flag(query: Mapping[str, str], name: str) -> bool:
+    value = query.get(name, "false")
+    if value not in ("true", "false"):
+        raise bad_param(name, f"{value[:64]!r} is neither true nor false")
+    return value == "true"
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= PAGE):
+        raise bad_param("limit", f"{text[:64]!r} is not a number from 1 to {PAGE}")
+    return int(text)
+
+
+def _parsed(query: Mapping[str, str], name: str, parse: Callable[[str], int]) -> int | None:
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise bad_param(name, str(error)) from None
+
+
+def _flags(body: object, where: str) -> dict[str, bool]:
+    """The states to set. Raises `Refused` with `fields`: no object, empty, unknown keys, no booleans."""
+    if not isinstance(body, dict):
+        raise _invalid([(where or "body", "must be an object", "type")])
+    faults = [
+        (where + key[:64], f"unknown; known are {', '.join(_VERB_OF)}", "unknown")
+        for key in body
+        if key not in _VERB_OF
+    ]
+    faults += [
+        (where + key, "must be true or false", "type")
+        for key, value in body.items()
+        if key in _VERB_OF and not isinstance(value, bool)
+    ]
+    if not body:
+        faults.append((where or "body", f"needs one of {', '.join(_VERB_OF)}", "required"))
+    if faults:
+        raise _invalid(faults)
+    return body
+
+
+def _batch(body: object) -> tuple[list[str], dict[str, bool]]:
+    if not isinstance(body, dict):
+        raise _invalid([("body", "must be an object", "type")])
+    faults = [
+        (key[:64], "unknown; known are entry_ids, set", "unknown") for key in body if key not in ("entry_ids", "set")
+    ]
+    ids = body.get("entry_ids")
+    if not isinstance(ids, list) or not all(isinstance(entry_id, str) for entry_id in ids):
+        faults.append(("entry_ids", "must be a list of strings", "type"))
+    elif not 1 <= len(ids) <= IDS:
+        faults.append(("entry_ids", f"{len(ids)} ids, 1 to {IDS}", "length"))
+    if faults:
+        raise _invalid(faults)
+    assert isinstance(ids, list)
+    return list(dict.fromkeys(ids)), _flags(body.get("set"), "set.")
+
+
+def _verbs(flags: dict[str, bool], entry: Entry) -> list[str]:
+    """What the flags ask for. Raises `Refused` conflict for a state that cannot be taken back (seed 2)."""
+    for name in ("seen", "read", "clicked"):
+        if flags.get(name) is False:
+            raise Refused(
+                Code.CONFLICT,
+                f"{name} cannot be taken back; only archived can",
+                reason="irreversible",
+                current_status=entry.status,
+                allowed_statuses=_MAY_BECOME[entry.status],
+                allowed_transitions=["seen", "read", "clicked", "archived", "unarchived"],
+            )
+    return ["unarchive" if value is False else _VERB_OF[name] for name, value in flags.items()]
+
+
+def _invalid(faults: list[tuple[str, str, str]]) -> Refused:
+    fields: list[JSON] = [{"field": f, "message": m, "reason": r} for f, m, r in faults]
+    return Refused(Code.INVALID_REQUEST, f"{faults[0][0]}: {faults[0][1]}", fields=fields)

@@ -1,0 +1,282 @@
+"""Wiring: the only place that knows everything. `create_app` makes the ASGI application of one hub process."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from hub import keys
+from hub.api.doors import RequestIds, feed_dialect, messaging_dialect
+from hub.api.feed import FeedApi
+from hub.api.messaging import MessagingApi
+from hub.bus import Bus
+from hub.embedded import EmbeddedStore, durability, find_binary
+from hub.errors import CloseCode, Refused
+from hub.health import health_routes
+from hub.identity import Identity
+from hub.model import SigningKey
+from hub.projects import Directory, Projects, check_schema, development_project
+from hub.protocol import Timing
+from hub.redis import Link
+from hub.registry import Registry
+from hub.session import Surroundings
+from hub.settings import Settings
+from hub.store import Store
+from hub.wheel import SLOT_S, Wheel
+from hub.ws import socket_route
+
+log = logging.getLogger("bellhub")
+
+START_S = 30.0
+"""How long a start waits for a store that cannot be reached."""
+LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
+_PAGE_POLICY = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; frame-ancestors 'none'"
+
+
+def store_client(url: str) -> redis.asyncio.Redis:
+    """redis-py, for administration and rare calls. It retries nothing: what ran twice would be silent."""
+    return redis.asyncio.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5)
+
+
+class Hub:
+    """The parts of one hub process. `start` and `stop` once; `failed` is set when a part has died."""
+
+    def __init__(self, settings: Settings, *, development: bool = False, signing_key: SigningKey | None = None) -> None:
+        self.settings = settings
+        self.failed = asyncio.Event()
+        self.draining = False
+        self.directory = Directory(development_project(signing_key) if development else None)
+        self.link = Link(self._prepare)
+        self.store = Store(
+            self.link,
+            feed_entries=settings.feed_entries,
+            feed_days=settings.feed_days,
+            log_events=settings.log_events,
+        )
+        self.registry = Registry(self.store, check_s=settings.check_s, sessions_per_user=settings.sessions_per_user)
+        self.bus = Bus(
+            announce=self.store.announce,
+            on_message=self._message,
+            on_doubt=self._doubt,
+            probe_s=settings.probe_s,
+        )
+        self.registry.bus = self.bus
+        self.identity = Identity(self.directory, self.store, settings, development=development)
+        self.embedded = (
+            None if settings.redis_url else EmbeddedStore(settings.data_dir, find_binary(settings.redis_bin))
+        )
+        self.around: Surroundings  # from `start` on: its wheel turns with the loop's clock
+        self._tasks: list[asyncio.Task[None]] = []
+        self._client: redis.asyncio.Redis | None = None
+        self._projects_changed = asyncio.Event()
+
+    async def start(self) -> None:
+        """Everything is up when this returns. Raises what says why it cannot be; nothing is left behind then."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.around = Surroundings(
+            store=self.store,
+            directory=self.directory,
+            identity=self.identity,
+            registry=self.registry,
+            wheel=Wheel(loop.time()),
+            timing=_timing(self.settings),
+            clock=loop.time,
+        )
+        url = await self.embedded.start() if self.embedded else self.settings.redis_url
+        assert url is not None
+        self._client = store_client(url)
+        await self._greet_store()
+        self.link.url = self.bus.url = url
+        for part in (
+            self.link.run(),
+            self.bus.run(),
+            self.registry.check_forever(),
+            self.registry.evict_forever(),
+            self._turn_wheel(),
+            self._reload_projects(),
+        ):
+            self._own(part)
+        if self.embedded:
+            self._own(self._watch_store(self.embedded))
+        await self.link.up.wait()
+        await self.bus.join(keys.CONTROL)
+
+    async def stop(self) -> None:
+        """Ends the sessions that are left, then every part, the store last."""
+        self.drain()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._client is not None:
+            await self._client.aclose()
+        if self.embedded:
+            await self.embedded.stop()
+
+    def drain(self) -> None:
+        """Asks every session to come back elsewhere; `/readyz` says so from now on."""
+        self.draining = True
+        for session in self.registry.sessions:
+            session.close(CloseCode.DRAINING, "this hub is going away")
+
+    def checks(self) -> dict[str, bool]:
+        """What `/readyz` depends on."""
+        return {"store": self.link.up.is_set(), "subscriber": self.bus.up, "serving": not self.draining}
+
+    # ---- parts ---------------------------------------------------------------------------------------
+
+    def _own(self, part: Coroutine[Any, Any, None]) -> None:
+        """Runs a part; one that ends by itself, or fails, ends the process: visibly, not silently."""
+        task = asyncio.create_task(part)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            log.critical("hub.part_died", exc_info=task.exception())
+            self.failed.set()
+
+    async def _watch_store(self, store: EmbeddedStore) -> None:
+        await store.failed.wait()
+        raise RuntimeError("the embedded store keeps crashing")
+
+    async def _prepare(self, link: Link) -> None:
+        await self.store.prepare(link)
+
+    @property
+    def client(self) -> redis.asyncio.Redis:
+        assert self._client is not None, "not started"
+        return self._client
+
+    async def _greet_store(self) -> None:
+        """Waits for the store, refuses one of a newer layout, makes the first project, reads all of them."""
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                await check_schema(self.client)
+                break
+            except (RedisError, OSError) as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("store.unreachable", extra={"error": str(error)})
+                await asyncio.sleep(0.5)
+        if self.embedded is None:
+            for warning in await durability(self.client):
+                log.warning("store.durability", extra={"warning": warning})
+        await Projects(self.client).ensure_default()
+        await self._load_projects()
+
+    async def _load_projects(self) -> None:
+        self.directory.replace((await Projects(self.client).load()).values())
+        for session in self.registry.sessions:
+            if self.directory.project(session.user.project) is None:
+                session.close(CloseCode.FORBIDDEN, "the project is gone")
+
+    async def _reload_projects(self) -> None:
+        """After each control message, and every `check_s` for the ones that were lost."""
+        while True:
+            try:
+                async with asyncio.timeout(self.settings.check_s):
+                    await self._projects_changed.wait()
+            except TimeoutError:
+                pass
+            self._projects_changed.clear()
+            try:
+                await self._load_projects()
+            except (RedisError, OSError, Refused) as error:
+                log.warning("projects.not_reloaded", extra={"error": str(error)})
+                await asyncio.sleep(1)
+                self._projects_changed.set()
+
+    async def _turn_wheel(self) -> None:
+        while True:
+            await asyncio.sleep(SLOT_S)
+            self.around.wheel.turn(self.around.clock())
+
+    def _message(self, channel: str, payload: str) -> None:
+        if channel == keys.CONTROL:
+            self._projects_changed.set()
+        else:
+            self.registry.message(channel, payload)
+
+    def _doubt(self, channel: str) -> None:
+        if channel == keys.CONTROL:
+            self._projects_changed.set()
+        else:
+            self.registry.doubt(channel)
+
+
+def create_app(hub: Hub) -> Starlette:
+    """The hub as an ASGI application; its lifespan starts and stops the hub."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await hub.start()
+        try:
+            yield
+        finally:
+            await hub.stop()
+
+    docs_url = hub.settings.docs_url
+    feed = FeedApi(hub.store, hub.identity, feed_dialect(docs_url)).routes()
+    messaging = MessagingApi(hub.store, hub.directory, messaging_dialect(docs_url)).routes()
+    static = static_dir()
+    routes: list[BaseRoute] = [
+        socket_route(lambda: hub.around),
+        Mount("/user/v1", routes=feed),
+        Mount("/api/user/v1", routes=feed),
+        Mount("/v1/messaging", routes=messaging),
+        *health_routes(hub.checks),
+        Mount("/static", StaticFiles(directory=static)),
+    ]
+    middleware = [Middleware(RequestIds)]
+    if hub.identity.development:
+        routes.append(Route("/", _demo(static / "demo.html")))
+        # A page elsewhere that a resolver points at this machine has another Host.
+        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK, www_redirect=False))
+    return Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
+
+
+def static_dir() -> Path:
+    """The browser's files: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "static"
+    return installed if installed.is_dir() else package.parent / "static"
+
+
+def _demo(page: Path) -> Any:
+    async def demo(request: Request) -> Response:
+        return FileResponse(page, headers={"content-security-policy": _PAGE_POLICY, "cache-control": "no-cache"})
+
+    return demo
+
+
+def _timing(settings: Settings) -> Timing:
+    return Timing(
+        auth_s=settings.auth_timeout_s,
+        ping_s=settings.ping_s,
+        pong_s=settings.pong_s,
+        max_age_s=settings.max_age_s,
+        leeway_s=settings.token_leeway_s,
+    )

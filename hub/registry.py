@@ -1,0 +1,171 @@
+"""Who is here: the sessions of this process by user, and what reaches them.
+
+An event is parsed and encoded once, however many sessions it goes to. Every followed feed is compared with the
+store's cursor every `check_s`, and told to evict when its next entry expires.
+"""
+
+import asyncio
+import heapq
+import logging
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hub import frames
+from hub.bus import Bus
+from hub.errors import CloseCode, Code, Refused
+from hub.frames import Encoded
+from hub.keys import Feed, User
+from hub.model import Event
+from hub.store import Store, parse_event
+
+log = logging.getLogger("bellhub.registry")
+
+
+class Listener(Protocol):
+    """What the registry needs of a session."""
+
+    user: User
+
+    @property
+    def follows(self) -> tuple[str, ...]: ...
+    def event(self, event: Event, frame: Encoded) -> None: ...
+    def doubt(self) -> None: ...
+    def checked(self, tops: dict[str, str], revoked_before: int | None) -> None: ...
+    def close(self, code: CloseCode, reason: str) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class _Present:
+    """A user with sessions in this process."""
+
+    user: User
+    check_at: float
+    sessions: set[Listener] = field(default_factory=set)
+
+
+class Registry:
+    """`enter` and `leave` keep the user's shard channel joined exactly while somebody is here."""
+
+    def __init__(self, store: Store, *, check_s: float, sessions_per_user: int) -> None:
+        self.bus: Bus  # set by whoever wires the two together: each calls the other
+        self._store = store
+        self._check_s = check_s
+        self._most = sessions_per_user
+        self._present: dict[str, _Present] = {}
+        self._expiries: list[tuple[int, str, str]] = []
+        self._expiry_added = asyncio.Event()
+
+    @property
+    def sessions(self) -> list[Listener]:
+        return [session for present in self._present.values() for session in present.sessions]
+
+    async def enter(self, session: Listener) -> None:
+        """The session hears its user's events from when this returns. Raises `Refused` unavailable.
+
+        Raises `Refused` limit when the user has too many sessions here.
+        """
+        name = session.user.events
+        await self.bus.join(name)
+        present = self._present.get(name)
+        if present is None:
+            at = time.monotonic() + self._check_s * random.uniform(0.5, 1)
+            present = self._present[name] = _Present(session.user, at)
+        if len(present.sessions) >= self._most:
+            self.bus.leave(name)
+            raise Refused(Code.LIMIT, f"{self._most + 1} sessions of one user, at most {self._most}")
+        present.sessions.add(session)
+
+    def leave(self, session: Listener) -> None:
+        """Undoes `enter`; harmless if it did not succeed."""
+        name = session.user.events
+        present = self._present.get(name)
+        if present is None or session not in present.sessions:
+            return
+        present.sessions.discard(session)
+        if not present.sessions:
+            del self._present[name]
+        self.bus.leave(name)
+
+    # ---- what the bus says ---------------------------------------------------------------------------
+
+    def message(self, channel: str, payload: str) -> None:
+        """One message on a user's shard channel: an event, or a control message."""
+        present = self._present.get(channel)
+        if present is None:
+            return
+        handle, rest = payload.split(" ", 1)
+        if handle == "!":
+            self._revoked(present, int(rest.removeprefix("revoked ")))
+            return
+        cursor, prev, data = rest.split(" ", 2)
+        event = parse_event(handle, cursor, prev, data)
+        frame = frames.event(event)
+        if event.expires:
+            self.expect(present.user.feed(handle), event.expires)
+        for session in tuple(present.sessions):
+            session.event(event, frame)
+
+    def doubt(self, channel: str) -> None:
+        """Messages of this channel may have been lost."""
+        present = self._present.get(channel)
+        if present is not None:
+            for session in tuple(present.sessions):
+                session.doubt()
+
+    def _revoked(self, present: _Present, revoked_before: int) -> None:
+        for session in tuple(present.sessions):
+            session.checked({}, revoked_before)
+
+    # ---- what is due ---------------------------------------------------------------------------------
+
+    def expect(self, feed: Feed, expires: int) -> None:
+        """An entry of a followed feed expires then (µs); 0 is never."""
+        if expires:
+            heapq.heappush(self._expiries, (expires, feed.user.events, feed.channel))
+            self._expiry_added.set()
+
+    async def check_forever(self) -> None:
+        """Compares every followed feed's cursor with the store's, once in `check_s`, spread in time."""
+        while True:
+            await asyncio.sleep(min(1.0, self._check_s / 4))
+            now = time.monotonic()
+            due = [present for present in self._present.values() if present.check_at <= now]
+            for present in due:
+                present.check_at = now + self._check_s
+            await asyncio.gather(*(self._check(present) for present in due))
+
+    async def _check(self, present: _Present) -> None:
+        channels = tuple({handle for session in present.sessions for handle in session.follows})
+        try:
+            revoked_before, tops = await self._store.check(present.user, channels)
+        except Refused:
+            return
+        for session in tuple(present.sessions):
+            session.checked(tops, revoked_before)
+
+    async def evict_forever(self) -> None:
+        """Takes expired entries out of followed feeds when their time comes, so that nobody need ask."""
+        while True:
+            self._expiry_added.clear()
+            now = time.time() * 1_000_000
+            while self._expiries and self._expiries[0][0] <= now:
+                _, name, channel = heapq.heappop(self._expiries)
+                present = self._present.get(name)
+                if present is not None:
+                    await self._evict(present.user.feed(channel))
+            wait = (self._expiries[0][0] - now) / 1_000_000 if self._expiries else None
+            try:
+                async with asyncio.timeout(wait):
+                    await self._expiry_added.wait()
+            except TimeoutError:
+                pass
+
+    async def _evict(self, feed: Feed) -> None:
+        try:
+            next_expiry = (await self._store.evict(feed)).expires
+        except Refused:
+            next_expiry = 1
+        if next_expiry:  # where the store's clock is behind ours, ask again soon, not at once
+            self.expect(feed, max(next_expiry, int(time.time() * 1_000_000) + 250_000))

@@ -1,0 +1,170 @@
+"""From what a producer sends to the entry that is stored (`docs/api.md`): one rule for REST and command line."""
+
+import json
+import secrets
+import time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hub.codec import check_user, check_value, parse_timestamp
+from hub.errors import Code, Refused
+from hub.frames import dumps
+from hub.model import JSON, Entry, timestamp
+
+ENTRY_BYTES = 16 * 1024
+"""Largest entry, encoded as the User API shows it."""
+_SHOWN = len(Entry("", "", 1, 1, 1, 1, 1, 1).json()) - len('"')
+"""What showing an entry adds to its stored body at most."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Target(_Part):
+    type: Literal["user"]
+    id: str
+
+
+class Sender(_Part):
+    """Who caused it. For a user, `handle` is the e-mail address."""
+
+    id: Name
+    type: Literal["user", "group", "agent", "api_key"]
+    name: Name | None = None
+    handle: Name | None = None
+    avatar_url: Annotated[str, Field(max_length=2048)] | None = None
+
+
+class Resource(_Part):
+    """What it is about."""
+
+    id: Name
+    type: Name
+    name: Name | None = None
+    handle: Name | None = None
+
+
+class Sending(_Part):
+    """One notification to one user, as `POST /v1/messaging/notifications` takes it."""
+
+    category: Annotated[str, Field(pattern=r"^[a-z0-9_.]{1,64}$")]
+    target: Target
+    title: Annotated[str, Field(min_length=1, max_length=1000)]
+    body: Annotated[str, Field(max_length=10_000)] | None = None
+    priority: Literal["low", "normal", "high", "urgent"] = "normal"
+    sender: Sender | None = None
+    resource: Resource | None = None
+    topic: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+    url: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    channel: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    expires_at: str | None = None
+    source_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+
+    @property
+    def expires(self) -> int:
+        """`expires_at` in µs, or 0."""
+        return 0 if self.expires_at is None else parse_timestamp(self.expires_at)
+
+
+def read_sending(value: object) -> Sending:
+    """Checks a decoded JSON value. Raises `Refused` invalid_request with one entry in `fields` per fault."""
+    check_value(value, "body")
+    try:
+        sending = Sending.model_validate(value)
+    except ValidationError as error:
+        raise _refused([_fault(fault["loc"], fault["msg"], fault["type"]) for fault in error.errors()]) from None
+    check_user(sending.target.id)
+    if sending.expires_at is not None:
+        try:
+            parse_timestamp(sending.expires_at)
+        except ValueError as error:
+            raise _refused([_fault(("expires_at",), str(error), "timestamp")]) from None
+    if sending.url is not None and not link_allowed(sending.url):
+        raise _refused([_fault(("url",), "must be http, https or relative", "scheme")])
+    return sending
+
+
+def link_allowed(url: str) -> bool:
+    """http(s) or relative: a stored link is clicked by users, and `javascript:` is one of them."""
+    head = url.strip().lower()
+    scheme, colon, _ = head.partition(":")
+    if any(ord(char) <= 32 for char in url):
+        return False
+    return not colon or scheme in ("http", "https") or any(char in scheme for char in "/?#")
+
+
+def entry_body(entry_id: str, sending: Sending) -> str:
+    """The immutable part of the entry as JSON without the closing brace. Raises `Refused` when it is too large."""
+    data = dict(sending.data) | {"title": sending.title}
+    if sending.body is not None:
+        data["body"] = sending.body
+    if sending.url is not None:
+        data["action_url"] = sending.url
+    body = dumps(
+        {
+            "id": entry_id,
+            "notiflow_handle": sending.category,
+            "category": sending.category,
+            "priority": "high" if sending.priority == "urgent" else sending.priority,
+            "topic": sending.topic,
+            "actor": _actor(sending.sender),
+            "resource": sending.resource.model_dump() if sending.resource else None,
+            "data": data,
+            "expires_at": timestamp(sending.expires) if sending.expires else None,
+        }
+    )
+    size = len(body.encode()) + _SHOWN
+    if size > ENTRY_BYTES:
+        raise Refused(
+            Code.INVALID_REQUEST,
+            f"an entry of {size} bytes, at most {ENTRY_BYTES}",
+            fields=[{"field": "data", "message": f"{size} bytes, at most {ENTRY_BYTES}", "reason": "too_large"}],
+        )
+    return body[:-1]
+
+
+def _actor(sender: Sender | None) -> JSON | None:
+    """Seed 2's actor: from a user all of it, from another type only its name."""
+    if sender is None:
+        return None
+    actor: JSON = dict.fromkeys(("id", "external_id", "first_name", "last_name", "email", "avatar"))
+    if sender.type != "user":
+        return actor | {"first_name": sender.name}
+    first, _, last = (sender.name or "").partition(" ")
+    return {
+        "id": sender.id,
+        "external_id": sender.id,
+        "first_name": first or None,
+        "last_name": last or None,
+        "email": sender.handle,
+        "avatar": sender.avatar_url,
+    }
+
+
+def new_entry_id() -> str:
+    """A UUIDv7 (RFC 9562, section 5.7): its first 48 bits are milliseconds since 1970."""
+    value = (int(time.time() * 1000) << 80) | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def request_digest_text(value: JSON) -> str:
+    """A canonical form of a request body: the same for the same request, however it was spelled."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _fault(where: tuple[int | str, ...], message: str, reason: str) -> dict[str, str]:
+    return {"field": ".".join(map(str, where)) or "body", "message": message, "reason": reason}
+
+
+def _refused(faults: list[dict[str, str]]) -> Refused:
+    first = faults[0]
+    return Refused(Code.INVALID_REQUEST, f"{first['field']}: {first['message']}", fields=faults)

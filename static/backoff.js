@@ -1,0 +1,62 @@
+/**
+ * How long to wait before coming back. Pure: the caller brings the time and the random numbers.
+ * @module
+ */
+
+/** A connection that lasted this long forgets earlier failures, ms. A shorter one counts as another failure. */
+export const STABLE_MS = 10_000;
+
+/** Shortest and longest wait until a hub says otherwise (`welcome.retry_ms`), ms. */
+export const RETRY_MS = [500, 20_000];
+
+/**
+ * Full jitter: anywhere between the shortest wait and a ceiling that doubles with each attempt.
+ * @param {number} attempt 0 for the first
+ * @param {() => number} random in [0, 1)
+ * @param {number[]} range [shortest, longest], ms
+ * @returns {number} ms
+ */
+export function jitter(attempt, random, [min, max] = RETRY_MS) {
+  return between([min, Math.max(min, Math.min(max, min * 2 ** (attempt + 1)))], random);
+}
+
+/**
+ * @param {number[]} range [shortest, longest], ms
+ * @param {() => number} random in [0, 1)
+ * @returns {number} ms
+ */
+export function between([min, max], random) {
+  return Math.round(min + random() * (max - min));
+}
+
+/** The waits of one client, over all its connections. */
+export class Backoff {
+  /** [shortest, longest] wait, ms. */
+  range = RETRY_MS;
+  #random;
+  #attempt = 0;
+  #upSince = null;
+
+  /** @param {() => number} random in [0, 1) */
+  constructor(random) {
+    this.#random = random;
+  }
+
+  /** A hub welcomed us. An open socket alone proves nothing: a proxy in front of a dead hub opens too. */
+  up(now) {
+    this.#upSince = now;
+  }
+
+  /**
+   * The connection is lost: how long to wait.
+   * @param {number} now ms
+   * @param {number[] | null} asked the range that the hub asked for (`bye.delay_ms`), which wins
+   * @returns {number} ms
+   */
+  next(now, asked = null) {
+    if (this.#upSince !== null && now - this.#upSince >= STABLE_MS) this.#attempt = 0;
+    this.#upSince = null;
+    const attempt = this.#attempt++;
+    return asked === null ? jitter(attempt, this.#random, this.range) : between(asked, this.#random);
+  }
+}

@@ -1,0 +1,159 @@
+/**
+ * One feed as a client holds it. Pure: `apply(state, frame)` gives the next state and changes nothing in place.
+ *
+ * Counts are never computed here: every event carries them, absolute (protocol, section 4).
+ * @module
+ */
+
+/** The verbs of a mark, in the order in which they are applied (protocol, section 4). */
+export const VERBS = ["seen", "read", "click", "archive", "unarchive", "dismiss"];
+
+/**
+ * @typedef {object} Inbox
+ * @property {string | null} cursor where in the feed's log this state is; null: ask for a snapshot
+ * @property {{unseen: number, unread: number, total: number}} counts of the whole feed, not of what is held
+ * @property {object[]} entries all that are held, newest first; archived ones too, since they can come back
+ * @property {string | null} after the token of the next older page; null: nothing older
+ * @property {boolean} gap an event did not link: subscribe again from `cursor`
+ */
+
+/** @returns {Inbox} the state before the first `subscribed` */
+export function empty() {
+  return { cursor: null, counts: { unseen: 0, unread: 0, total: 0 }, entries: [], after: null, gap: false };
+}
+
+/**
+ * @param {Inbox} state
+ * @returns {object[]} what a bell lists: neither archived nor dismissed, newest first
+ */
+export function active(state) {
+  return state.entries.filter((entry) => !entry.archived_at && !entry.dismissed_at);
+}
+
+/**
+ * The state after one frame of the hub. The same object when the frame changes nothing.
+ * @param {Inbox} state
+ * @param {object} frame
+ * @returns {Inbox}
+ */
+export function apply(state, frame) {
+  switch (frame.type) {
+    case "subscribed":
+      return subscribed(state, frame);
+    case "entry":
+    case "state":
+    case "gone":
+      return event(state, frame);
+    case "ack":
+      return frame.replayed ? state : counted(state, frame);
+    case "page":
+      return counted(state, frame);
+    default:
+      return state;
+  }
+}
+
+/**
+ * An older page, asked for with the state's own `after`.
+ * @param {Inbox} state
+ * @param {object} frame a `page`
+ * @returns {Inbox}
+ */
+export function append(state, frame) {
+  const held = new Set(state.entries.map((entry) => entry.id));
+  const older = frame.entries.filter((entry) => !held.has(entry.id));
+  return { ...counted(state, frame), entries: [...state.entries, ...older], after: frame.page.after };
+}
+
+function subscribed(state, { mode, cursor, counts, entries, page }) {
+  switch (mode) {
+    case "live":
+      return { ...state, cursor, counts, gap: false };
+    case "replay":
+      // The missed events follow and lead there; taking cursor and counts now would make them all gaps.
+      return { ...state, gap: false };
+    default:
+      return { cursor, counts, entries, after: page.after, gap: false };
+  }
+}
+
+function event(state, frame) {
+  if (frame.cursor === state.cursor) return state;
+  if (frame.prev !== state.cursor) return { ...state, gap: true };
+  const next = { ...state, cursor: frame.cursor, counts: frame.counts };
+  switch (frame.type) {
+    case "entry":
+      return { ...next, entries: upsert(state.entries, frame.entry) };
+    case "state":
+      return marked(next, frame);
+    default:
+      return { ...next, entries: without(state.entries, new Set(frame.ids)) };
+  }
+}
+
+/** Counts of an answer, which is not an event: right only for somebody at the same place of the log. */
+function counted(state, { cursor, counts }) {
+  return cursor === state.cursor ? { ...state, counts } : state;
+}
+
+function upsert(entries, entry) {
+  const place = entries.findIndex((held) => held.id === entry.id);
+  return place < 0 ? [entry, ...entries] : entries.with(place, entry);
+}
+
+function without(entries, ids) {
+  return entries.filter((entry) => !ids.has(entry.id));
+}
+
+function marked(state, { ids, verbs, at }) {
+  const ordered = VERBS.filter((verb) => verbs.includes(verb));
+  const wanted = new Set(ids);
+  const entries = state.entries.map((entry) => (wanted.delete(entry.id) ? mark(entry, ordered, at) : entry));
+  // An entry that is not held came back from the archive. Its text is in no event: only a snapshot has it.
+  const unknown = verbs.includes("unarchive") && wanted.size > 0;
+  return unknown ? { ...state, entries, cursor: null, gap: true } : { ...state, entries };
+}
+
+/**
+ * Section 6 of the protocol for one entry.
+ * @param {object} entry
+ * @param {string[]} verbs in the order of `VERBS`
+ * @param {string} at the time of the event
+ * @returns {object}
+ */
+function mark(entry, verbs, at) {
+  const next = { ...entry };
+  for (const verb of verbs) RULES[verb](next, at);
+  next.status = status(next);
+  return next;
+}
+
+const RULES = {
+  seen(entry, at) {
+    entry.seen_at ??= at;
+  },
+  read(entry, at) {
+    entry.read_at ??= at;
+    RULES.seen(entry, at);
+  },
+  click(entry, at) {
+    entry.clicked_at ??= at;
+    RULES.read(entry, at);
+  },
+  archive(entry, at) {
+    if (!entry.dismissed_at) entry.archived_at ??= at;
+  },
+  unarchive(entry) {
+    if (!entry.dismissed_at) entry.archived_at = null;
+  },
+  dismiss(entry, at) {
+    entry.dismissed_at ??= at;
+  },
+};
+
+function status({ dismissed_at, archived_at, read_at, seen_at }) {
+  if (dismissed_at) return "dismissed";
+  if (archived_at) return "archived";
+  if (read_at) return "read";
+  return seen_at ? "seen" : "unseen";
+}

@@ -8,7 +8,6 @@ same queue. While something is read for a channel, that channel's events are hel
 deliver, then release what was held.
 """
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -181,8 +180,9 @@ class Conversation:
     _renewing: bool = False
     _closed: bool = False
     _busy: Request | None = None
-    _waiting: deque[ClientFrame | Repair] = field(default_factory=deque)
-    _slices: deque[Encoded] = field(default_factory=deque)
+    _waiting: list[ClientFrame | Repair] = field(default_factory=list)
+    _slices: list[Encoded] = field(default_factory=list)
+    """What is left of a replay, last first."""
     _refused: int = 0
     _unsent: int = 0
     _follows: dict[str, Follow] = field(default_factory=dict)
@@ -368,11 +368,11 @@ class Conversation:
         """Sends what is left of a replay, then starts the next piece of work, while the client keeps up."""
         while not self._closed and self._unsent <= START_BYTES:
             if self._slices:
-                self._send(self._slices.popleft())
+                self._send(self._slices.pop())
                 if not self._slices:
                     self._finish()
             elif self._busy is None and self._waiting:
-                self._start(self._waiting.popleft())
+                self._start(self._waiting.pop(0))
             else:
                 break
         if not self._waiting:
@@ -468,6 +468,7 @@ class Conversation:
         handle = request.channel.handle
         follow = self._follows[handle]
         follow.cursor, follow.settling, follow.dropped_at = found.cursor, True, None
+        self._slices = [frames.event(event) for event in reversed(found.events)]
         frame = request.frame
         if frame is not None or found.mode == "snapshot":
             ref = frame.ref if frame is not None else None
@@ -475,7 +476,6 @@ class Conversation:
             self._slices.append(
                 frames.subscribed(ref, request.channel, found.mode, found.cursor, found.counts, found.page, missed)
             )
-        self._slices.extend(frames.event(event) for event in found.events)
         if not self._slices:
             self._finish()
 
@@ -522,7 +522,7 @@ class Conversation:
         if not follow.dirty:
             follow.dirty = True
             if follow.held is None:  # else it comes when what is held is released
-                self._waiting.appendleft(Repair(follow.channel.handle))
+                self._waiting.insert(0, Repair(follow.channel.handle))
                 self._work()
 
     # ---- time ----------------------------------------------------------------------------------------

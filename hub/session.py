@@ -97,7 +97,7 @@ class Session:
         self.aborted = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._writer: asyncio.Task[None] | None = None
-        self._ready = asyncio.Event()
+        self._judged: asyncio.Future[None] | None = None
         around.wheel.schedule(self, self._talk.next_tick or 0)
 
     # ---- inputs --------------------------------------------------------------------------------------
@@ -106,8 +106,9 @@ class Session:
         """One message. Returns when the next one may be read: not before the first one has been judged."""
         self._perform(self._talk.receive(message, self._around.clock()))
         if not self._talk.authenticated and self._closing is None:
-            self._ready.clear()
-            await self._ready.wait()
+            self._judged = asyncio.get_running_loop().create_future()
+            await self._judged
+            self._judged = None
 
     def event(self, event: Event, frame: Encoded) -> None:
         self._perform(self._talk.event(event, frame, self._around.clock()))
@@ -163,11 +164,15 @@ class Session:
 
     def _close(self, action: Close) -> None:
         self._closing = action
-        self._ready.set()
+        self._read_on()
         if action.code is CloseCode.SLOW:  # what it did not read it will be told again
             self._outbox = deque([self._outbox[-1]])
         self._last_resort = asyncio.get_running_loop().call_later(CLOSE_S, self._give_up)
         log.info("session.closed", extra={"code": int(action.code), "reason": action.reason})
+
+    def _read_on(self) -> None:
+        if self._judged is not None and not self._judged.done():
+            self._judged.set_result(None)
 
     def _give_up(self) -> None:
         self.aborted = True
@@ -199,7 +204,7 @@ class Session:
             if isinstance(request, Admit):
                 answer = Broken(CloseCode.UNAVAILABLE, "something went wrong in the hub")
         self._perform(self._talk.answered(request, answer, self._around.clock()))
-        self._ready.set()
+        self._read_on()
 
     async def _answer(self, request: Request) -> object:
         store, claims = self._around.store, self._claims

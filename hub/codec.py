@@ -257,15 +257,13 @@ def _load_msgpack(message: str | bytes, limit: int) -> tuple[object, bool]:
     _check_size(len(message), limit)
     try:
         # A list is allocated by the length it claims: a thousand nested claims of 32,767 would take 80 ms.
-        return msgpack.unpackb(message, strict_map_key=False, max_array_len=IDS), True
-    except TypeError:
-        raise Malformed([_fault("frame", "a key is a list or a map, not a string", "key")]) from None
+        return msgpack.unpackb(message, max_array_len=IDS), True
     except ValueError:
         return _load_odd_msgpack(message), False
 
 
 def _load_odd_msgpack(message: bytes) -> object:
-    """For long lists and lone surrogates, which the rules on fields and text answer; else raises `Broken`."""
+    """For long lists, odd keys and lone surrogates, which are answered by the rules; else raises `Broken`."""
     try:
         # Building nothing, this proves that the bytes hold as many values as they claim.
         walker = msgpack.Unpacker(max_buffer_size=len(message) or 1)

@@ -121,9 +121,12 @@ class Encoded:
 
     __slots__ = ("_packed", "size", "text")
 
+    size: int
+    """Bytes of the JSON form; what the bounds of a session count."""
+
     def __init__(self, text: str) -> None:
         self.text = text
-        self.size = len(text)
+        self.size = len(text) if text.isascii() else len(text.encode())
         self._packed: bytes | None = None
 
     @property

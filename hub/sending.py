@@ -74,7 +74,7 @@ class Sending(_Part):
 
 def read_sending(value: object) -> Sending:
     """Checks a decoded JSON value. Raises `Refused` invalid_request with one entry in `fields` per fault."""
-    check_value(value, "body")
+    check_value(value, "body", inside=1)  # its `data` will lie one level deeper in an `entry` frame
     try:
         sending = Sending.model_validate(value)
     except ValidationError as error:

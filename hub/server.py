@@ -79,6 +79,8 @@ class Server(uvicorn.Server):
             self._started(sockets[0].getsockname()[1])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listening in self.servers:  # whoever comes back now must find another hub, or the next one here
+            listening.close()
         self._hub.drain()
         end = time.monotonic() + LEAVE_S
         while self._hub.registry.sessions and time.monotonic() < end:  # noqa: ASYNC110  (once in a life)

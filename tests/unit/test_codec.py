@@ -494,6 +494,7 @@ def test_the_depth_of_a_producers_value_counts_what_will_be_around_it() -> None:
     nested: Any = []
     for _ in range(13):
         nested = [nested]
+    check_value([[nested]], "data")
     check_value(nested, "data", inside=2)
     with pytest.raises(Refused, match="depth 17, at most 16"):
         check_value(nested, "data", inside=3)
@@ -670,6 +671,7 @@ def test_another_frame_has_another_digest() -> None:
         (Mark(1, "seen", "inbox", ids=("a",)), "inbox"),
         (Mark(1, "seen", "inbox", ids=("0", "")), "inbox"),
         (Mark(1, "seen", "inbox", upto="0"), "inbox"),
+        (Mark(1, "seen", "inbox", upto="0"), "other"),
         (Mark(1, "seen", "inbox", upto=CURSOR), "inbox"),
         (Mark(1, "seen", "inbox", upto="0", topic="t"), "inbox"),
         (Mark(1, "seen", "inbox", upto="0", topic="u"), "inbox"),

@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hub import keys
-from hub.api.doors import RequestIds, feed_dialect, messaging_dialect
+from hub.api.doors import LocalPages, RequestIds, feed_dialect, messaging_dialect
 from hub.api.feed import FeedApi
 from hub.api.messaging import MessagingApi
 from hub.bus import Bus
@@ -176,7 +176,7 @@ class Hub:
             try:
                 await check_schema(self.client)
                 break
-            except (RedisError, OSError) as error:
+            except Refused as error:
                 if time.monotonic() > deadline:
                     raise
                 log.warning("store.unreachable", extra={"error": str(error)})
@@ -255,6 +255,7 @@ def create_app(hub: Hub) -> Starlette:
         routes.append(Route("/", _demo(static / "demo.html")))
         # A page elsewhere that a resolver points at this machine has another Host.
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK, www_redirect=False))
+        middleware.append(Middleware(LocalPages))
     return Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
 
 

@@ -77,6 +77,12 @@ def verify(token: str, project: Project, *, leeway_s: int, require_exp: bool, no
     return _claims(payload, project.id, leeway_s, require_exp, time.time() if now is None else now)
 
 
+def named_key(token: str) -> str | None:
+    """The key that a token says it was signed with (`kid`), unproven; None where it names none. Raises BadToken."""
+    kid = _header(token).get("kid")
+    return kid if isinstance(kid, str) else None
+
+
 def revoked(claims: Claims, before: int | None) -> bool:
     """Whether the user's `revoked_before` (seconds, rounded up; None: never revoked) ends this sign-in.
 
@@ -246,12 +252,23 @@ def import_public(text: str, kid: str | None) -> SigningKey:
     return SigningKey(kid, algorithm, _public_pem(public), _today())
 
 
+def public_half(private_pem: str, kid: str | None) -> SigningKey:
+    """What verifies the tokens that this private key (PEM, unencrypted) signs; `kid` as in `import_public`."""
+    try:
+        private: Any = serialization.load_pem_private_key(private_pem.encode(errors="replace"), None)
+        public = _public_pem(private.public_key())
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        # `from None`: nothing of a private key may reach a log.
+        raise _refuse("private_key", "not an unencrypted private key in PEM") from None
+    return import_public(public, kid)
+
+
 def sign(user: str, private_pem: str, kid: str, algorithm: str, ttl_s: int, now: float) -> str:
     """A user token that is valid for `ttl_s` seconds from `now` (seconds since 1970)."""
     if algorithm not in ALGORITHMS:
         raise _refuse("algorithm", _one_of(algorithm, ALGORITHMS))
-    if ttl_s < 1:
-        raise _refuse("ttl_s", f"{ttl_s} s, at least 1")
+    if not 1 <= ttl_s < YEAR_10000 - now:
+        raise _refuse("ttl_s", f"{ttl_s} s, at least 1 and ending before the year 10000")
     claims = {"sub": check_user(user), "iat": int(now), "exp": int(now) + ttl_s}
     try:
         return jwt.encode(claims, private_pem, algorithm, headers={"kid": kid})

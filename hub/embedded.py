@@ -56,8 +56,8 @@ SILENCE_S = 60.0
 """How long a server may say nothing while it starts. One that says `loading` is not silent."""
 STOP_S = 5.0
 """Between SIGTERM and SIGKILL."""
-HUB_LOCK_S = 0.5
-"""Patience with the hub's lock: a former hub may be on its last lines, `lent` may be looking."""
+HUB_LOCK_S = 2.0
+"""Patience with the hub's lock: a former hub may be on its last lines, a command may be at work."""
 STORE_LOCK_S = 10.0
 """Patience with the server's lock: a former server may be dying."""
 CRASHES = 3
@@ -132,11 +132,11 @@ def _fault(binary: Path) -> str | None:
     if not found:
         return f"{binary} --version is not that of Redis or Valkey"
     # The first Valkeys call themselves just "Server".
-    old = _too_old(found[1] or "Valkey", found[2])
+    old = too_old(found[1] or "Valkey", found[2])
     return f"{binary}: {old}" if old else None
 
 
-def _too_old(name: str, version: str) -> str | None:
+def too_old(name: str, version: str) -> str | None:
     """What is wrong with this version, or None. One without numbers passes: a development build."""
     numbers = re.match(r"(\d+)\.(\d+)", version)
     floor = FLOOR[name]
@@ -547,7 +547,7 @@ async def durability(client: redis.asyncio.Redis) -> list[str]:  # type: ignore[
     except ResponseError:
         return ["INFO is forbidden on this Redis: its version and what it keeps in a crash cannot be told."]
     name = "Valkey" if "valkey_version" in server else "Redis"
-    if old := _too_old(name, str(server.get("valkey_version") or server.get("redis_version"))):
+    if old := too_old(name, str(server.get("valkey_version") or server.get("redis_version"))):
         return [f"{old}."]
     try:
         config = await client.config_get("appendonly", "appendfsync", "maxmemory", "maxmemory-policy")

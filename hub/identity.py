@@ -40,6 +40,15 @@ class Identity:
         settings = self._settings
         return auth.verify(token, project, leeway_s=settings.token_leeway_s, require_exp=settings.require_exp)
 
+    def another_projects(self, project: Project, token: str) -> bool:
+        """Whether a token that this project does not take is good for another one. Asked only if it names its key."""
+        try:
+            kid = auth.named_key(token)
+            others = self._directory.with_signing_key(kid) if kid is not None else []
+            return any(other.id != project.id and self.by_token(other, token) for other in others)
+        except BadToken:
+            return False
+
     def by_name(self, project: Project, name: str) -> Claims:
         """Development mode only: anybody is who they say. Raises `BadToken`; `Refused` for an impossible name."""
         if not self.development:

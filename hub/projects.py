@@ -308,6 +308,10 @@ class Directory:
     def project(self, project_id: str) -> Project | None:
         return self._by_id.get(project_id)
 
+    def with_signing_key(self, kid: str) -> list[Project]:
+        """Projects that have a signing key of this id, retired or not."""
+        return [project for project in self._by_id.values() if any(key.kid == kid for key in project.signing_keys)]
+
     def by_api_key(self, api_key: str) -> Project | None:
         """The project with this public key."""
         return self._by_api_key.get(api_key)

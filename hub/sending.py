@@ -6,6 +6,7 @@ import time
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from hub.codec import check_user, check_value, parse_timestamp
 from hub.errors import Code, Refused
@@ -74,19 +75,22 @@ class Sending(_Part):
 
 def read_sending(value: object) -> Sending:
     """Checks a decoded JSON value. Raises `Refused` invalid_request with one entry in `fields` per fault."""
-    check_value(value, "body", inside=1)  # its `data` will lie one level deeper in an `entry` frame
+    check_value(value, "body", inside=2)  # its `data` will lie two levels deeper in a `page` frame
     try:
         sending = Sending.model_validate(value)
     except ValidationError as error:
-        raise _refused([_fault(fault["loc"], fault["msg"], fault["type"]) for fault in error.errors()]) from None
+        raise _refused([_fault(fault["loc"], _words(fault), fault["type"]) for fault in error.errors()]) from None
     check_user(sending.target.id)
     if sending.expires_at is not None:
         try:
             parse_timestamp(sending.expires_at)
         except ValueError as error:
             raise _refused([_fault(("expires_at",), str(error), "timestamp")]) from None
-    if sending.url is not None and not link_allowed(sending.url):
-        raise _refused([_fault(("url",), "must be http, https or relative", "scheme")])
+    # `data` is the other way to the link that users click.
+    links = {("url",): sending.url, ("data", "action_url"): sending.data.get("action_url")}
+    for where, link in links.items():
+        if link is not None and not (isinstance(link, str) and link_allowed(link)):
+            raise _refused([_fault(where, "must be http, https or relative", "scheme")])
     return sending
 
 
@@ -159,6 +163,16 @@ def new_entry_id() -> str:
 def request_digest_text(value: JSON) -> str:
     """A canonical form of a request body: the same for the same request, however it was spelled."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _words(fault: ErrorDetails) -> str:
+    """pydantic's own, but with the length it found where it tells only the limit."""
+    match fault["type"]:
+        case "string_too_long":
+            return f"{len(fault['input'])} characters, at most {fault['ctx']['max_length']}"
+        case "string_too_short":
+            return f"{len(fault['input'])} characters, at least {fault['ctx']['min_length']}"
+    return fault["msg"]
 
 
 def _fault(where: tuple[int | str, ...], message: str, reason: str) -> dict[str, str]:

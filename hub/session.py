@@ -283,10 +283,16 @@ class Session:
         project = self._around.directory.project(self._claims.project)
         if project is None:
             raise Broken(CloseCode.FORBIDDEN, "the project is gone")
-        claims = self._around.identity.by_token(project, token)
+        identity = self._around.identity
+        try:
+            claims = identity.by_token(project, token)
+        except BadToken:
+            if identity.another_projects(project, token):
+                raise Broken(CloseCode.BAD_TOKEN, "the fresh token is another project's") from None
+            raise
         if claims.user != self._claims.user:
             raise Broken(CloseCode.BAD_TOKEN, "the fresh token is another user's")
-        await self._around.identity.not_revoked(claims)
+        await identity.not_revoked(claims)
         self._claims = claims
         return self._admission(claims)
 

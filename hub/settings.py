@@ -1,12 +1,14 @@
 """Settings: read once, here, from the environment. Everybody else is given values.
 
-`docs/settings.md` is generated from this class; a test holds the two equal.
+`python -m hub.settings > docs/settings.md` writes their page; a test holds the two equal.
 """
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AliasChoices, Field
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -30,7 +32,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
-        description="Directory of the embedded store. Back this up.",
+        description="Directory of the embedded store. Back this up. With `XDG_DATA_HOME` set: `bellhub` in there.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
@@ -59,4 +61,57 @@ class Settings(BaseSettings):
     log_events: int = Field(
         default=500, ge=1, le=500, description="Events a feed remembers for clients that come back."
     )
-    log_level: str = Field(default="info", description="`debug`, `info`, `warning` or `error`.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="`debug`, `info`, `warning` or `error`."
+    )
+
+
+# ---- their page --------------------------------------------------------------------------------------
+
+_UNITS = {"_s": "s", "_days": "days", "_entries": "entries", "_events": "events", "_per_user": "sessions"}
+_HEAD = """\
+# Settings
+
+Every setting is an environment variable; where two are named, the first one wins. The options of `bellhub serve`
+override theirs. The commands that work on a store read the same ones as the hub: give them the same values.
+
+`BELLHUB_SIGNING_KEY`, read by `bellhub token` only, holds a private key: base64 of its PEM, as `bellhub keys new`
+prints it.
+
+This page is generated: `python -m hub.settings > docs/settings.md`.
+
+| variable | default | unit | meaning |
+|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """`docs/settings.md`."""
+    return _HEAD + "".join(f"{_row(name, field)}\n" for name, field in Settings.model_fields.items())
+
+
+def variables(name: str) -> tuple[str, ...]:
+    """The environment variables of a setting, the one that wins first."""
+    alias = Settings.model_fields[name].validation_alias
+    return tuple(map(str, alias.choices)) if isinstance(alias, AliasChoices) else (f"BELLHUB_{name.upper()}",)
+
+
+def _row(name: str, field: FieldInfo) -> str:
+    names = ", ".join(f"`{variable}`" for variable in variables(name))
+    unit = next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), "")
+    return f"| {names} | {_default(field)} | {unit} | {field.description} |"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "`~/.local/share/bellhub`"
+    match field.default:
+        case None:
+            return "none"
+        case bool():
+            return f"`{str(field.default).lower()}`"
+    return f"`{field.default}`"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -73,6 +73,7 @@ export class Connection {
   /** When the phase's patience ends; null: never. */
   #until = null;
   #token = null;
+  /** A token is being fetched; never two at a time. */
   #tokenWanted = false;
   /** The ref of the last `refresh`. */
   #refreshing = null;
@@ -94,6 +95,7 @@ export class Connection {
   #requests = [];
 
   #told = { state: "idle", inbox: this.#inbox };
+  /** Why the connection ended that this input is about. */
   #ending = {};
 
   /**
@@ -138,7 +140,7 @@ export class Connection {
     return this.#tell(resting ? this.#connect(now) : []);
   }
 
-  /** The network or the page came back: do not sit out a wait, unless the hub itself asked for it. @returns {Step[]} */
+  /** Network or page are back: do not sit out a wait, unless the hub itself asked for it. @returns {Step[]} */
   wake(now) {
     return this.#tell(this.#phase === "waiting" && this.#bye === null ? this.#connect(now) : []);
   }
@@ -256,7 +258,8 @@ export class Connection {
     this.#phase = "ended";
     this.#token = null;
     this.#ending = why;
-    const refused = { type: "error", code: "closed", message: "the connection ended before an answer", temporary: false };
+    const message = "the connection ended before an answer";
+    const refused = { type: "error", code: "closed", message, temporary: false };
     const answers = this.#requests.splice(0).map(({ frame }) => ({ act: "answer", to: frame, answer: refused }));
     return [{ act: "drop" }, ...answers];
   }
@@ -264,10 +267,7 @@ export class Connection {
   /** Nothing of the lost connection holds for the next one. */
   #reset() {
     this.#until = null;
-    this.#probing = false;
-    this.#tokenWanted = false;
     this.#live = false;
-    this.#subscribing = null;
     this.#subscribeAt = null;
     this.#subscribeTries = 0;
     for (const request of this.#requests) Object.assign(request, { sent: false, at: null, tries: 0 });
@@ -432,9 +432,9 @@ export class Connection {
     if (this.#inbox !== this.#told.inbox) news.push({ act: "inbox" });
     const state = this.#state();
     if (state !== this.#told.state) {
-      news.push({ act: "state", state, ...(this.#live ? {} : this.#ending) });
-      this.#ending = {};
+      news.push({ act: "state", state, ...this.#ending });
     }
+    this.#ending = {};
     this.#told = { state, inbox: this.#inbox };
     return [...news, ...steps];
   }

@@ -1,7 +1,9 @@
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.harness import RedisServer, RunningHub
 
@@ -42,3 +44,25 @@ async def start_hub(redis_server: RedisServer) -> AsyncIterator[StartHub]:
 async def hub(start_hub: StartHub) -> RunningHub:
     """One hub in secure mode."""
     return await start_hub()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_hub() -> AsyncIterator[RunningHub]:
+    """One hub in secure mode for the tests of a file that ask no more of it; they run in the module's loop.
+
+    Each of them has users of its own (`ann`), so that they do not meet.
+    """
+    server = RedisServer()
+    hub = await RunningHub(server.url).start()
+    yield hub
+    await hub.stop()
+    server.remove()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def ann() -> str:
+    """A user whom no other test knows."""
+    return f"ann-{next(_numbers)}"

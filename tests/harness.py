@@ -7,11 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import msgpack
@@ -21,9 +24,12 @@ import websockets
 from hub import auth
 from hub.app import Hub, create_app, store_client
 from hub.frames import MSGPACK_PROTOCOL
+from hub.model import Project
 from hub.projects import Projects, add_origin, add_secret_key, add_signing_key
+from hub.redis import Link
 from hub.server import Server, listen
 from hub.settings import Settings
+from hub.store import Store
 
 PATIENCE_S = 10.0
 """How long a test waits for what must happen. Long: a slow machine is no failure."""
@@ -80,74 +86,52 @@ class RedisServer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-class RunningHub:
-    """A hub process' parts in this loop, behind a real uvicorn on a free port.
+@asynccontextmanager
+async def open_store(
+    url: str, *, feed_entries: int = 1000, feed_days: int = 90, log_events: int = 500
+) -> AsyncIterator[Store]:
+    """The feed engine alone on a real Redis: no hub, no sockets."""
+    link = Link(lambda link: store.prepare(link))
+    store = Store(link, feed_entries=feed_entries, feed_days=feed_days, log_events=log_events)
+    link.url = url
+    running = asyncio.create_task(link.run())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await link.up.wait()
+        yield store
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
-    Secure mode: project `default`, whose users `token` signs for; `secret` is an owner's key.
-    """
 
-    def __init__(self, redis_url: str, *, development: bool = False, origins: tuple[str, ...] = (), **settings: Any):
-        values = {"redis_url": redis_url, "check_s": 30, "log_level": "warning"} | settings
-        self.settings = Settings(_env_file=None, **values)
-        self.hub = Hub(self.settings, development=development)
-        self.origins = origins
+async def set_up(redis_url: str, origins: tuple[str, ...] = ()) -> tuple[str, str]:
+    """Makes the store's default project trust `SIGNING_KEY`; its api key, and a fresh owner's secret key."""
+    client = store_client(redis_url)
+    projects = Projects(client)
+    project = await projects.ensure_default()
+    if SIGNING_KEY.kid not in {key.kid for key in project.signing_keys}:
+        project = await projects.change(project.id, lambda p: add_signing_key(p, SIGNING_KEY))
+    key, secret = auth.new_secret_key("owner")
+    project = await projects.change(project.id, lambda p: add_secret_key(p, key))
+    for origin in origins:
+        project = await projects.change(project.id, lambda p, o=origin: add_origin(p, o))
+    await client.aclose()
+    return project.api_key, secret
+
+
+class Doors:
+    """How tests speak to a hub that listens on `port` here, whoever runs it. `secret` is an owner's key."""
+
+    def __init__(self) -> None:
         self.api_key = self.secret = ""
         self.port = 0
-        self._serving: asyncio.Task[None] | None = None
-        self._server: Server | None = None
-
-    async def start(self, port: int = 0) -> "RunningHub":
-        import uvicorn
-
-        listener = listen("127.0.0.1", port)
-        self.port = listener.getsockname()[1]
-        config = uvicorn.Config(
-            create_app(self.hub),
-            ws="websockets-sansio",
-            ws_max_size=64 * 1024,
-            ws_ping_interval=None,
-            ws_per_message_deflate=False,
-            access_log=False,
-            log_config=None,
-            lifespan="off",
-        )
-        await self._set_up()
-        up = asyncio.Event()
-        self._server = Server(config, self.hub, lambda port: up.set())
-        self._serving = asyncio.create_task(self._server._serve([listener]))
-        started = asyncio.create_task(up.wait())
-        await asyncio.wait({self._serving, started}, return_when=asyncio.FIRST_COMPLETED)
-        if self._serving.done():
-            started.cancel()
-            self._serving.result()
-        return self
-
-    async def _set_up(self) -> None:
-        client = store_client(self.settings.redis_url or "")
-        projects = Projects(client)
-        project = await projects.ensure_default()
-        if SIGNING_KEY.kid not in {key.kid for key in project.signing_keys}:
-            project = await projects.change(project.id, lambda p: add_signing_key(p, SIGNING_KEY))
-        key, self.secret = auth.new_secret_key("owner")
-        project = await projects.change(project.id, lambda p: add_secret_key(p, key))
-        for origin in self.origins:
-            project = await projects.change(project.id, lambda p, o=origin: add_origin(p, o))
-        self.api_key = project.api_key
-        await client.aclose()
-
-    async def stop(self) -> None:
-        assert self._server is not None
-        assert self._serving is not None
-        self._server.should_exit = True
-        await self._serving
 
     def token(self, user: str, *, ttl_s: int = 3600, now: float | None = None) -> str:
         return auth.sign(user, PRIVATE_PEM, SIGNING_KEY.kid, "ES256", ttl_s, now or time.time())
 
-    # ---- doors ---------------------------------------------------------------------------------------
-
     def http(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_S)
+        # No TLS here: loading the system's certificates would cost 26 ms a client.
+        return httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE_S, verify=False)
 
     async def send(self, user: str, title: str = "hello", **fields: Any) -> str:
         """Sends one notification over REST; its id."""
@@ -174,16 +158,122 @@ class RunningHub:
         return answer.json()
 
     async def connect(self, user: str | None = None, *, subscribe: bool = True, **options: Any) -> "Client":
-        """An authenticated client, following `inbox` from nothing (or from `cursor`), or a bare socket."""
+        """An authenticated client, following `inbox` from nothing (or from `cursor`), or a bare socket.
+
+        `port` is that of a proxy in between.
+        """
         cursor = options.pop("cursor", None)
         token = options.pop("token", None)
-        client = await Client.open(f"ws://127.0.0.1:{self.port}/ws/v1", **options)
+        client = await Client.open(f"ws://127.0.0.1:{options.pop('port', self.port)}/ws/v1", **options)
         if user is not None:
             await client.send("auth", api_key=self.api_key, token=token or self.token(user))
             await client.next("welcome")
             if subscribe:
                 await client.ask("subscribe", channel="inbox", **({"cursor": cursor} if cursor else {}))
         return client
+
+
+class RunningHub(Doors):
+    """A hub process' parts in this loop, behind a real uvicorn on a free port.
+
+    Secure mode: project `default`, whose users `token` signs for; `secret` is an owner's key.
+    """
+
+    def __init__(self, redis_url: str, *, development: bool = False, origins: tuple[str, ...] = (), **settings: Any):
+        values = {"redis_url": redis_url, "check_s": 30, "log_level": "warning"} | settings
+        self.settings = Settings(_env_file=None, **values)
+        self.hub = Hub(self.settings, development=development)
+        super().__init__()
+        self.origins = origins
+        self._serving: asyncio.Task[None] | None = None
+        self._server: Server | None = None
+
+    async def start(self, port: int = 0) -> "RunningHub":
+        import uvicorn
+
+        listener = listen("127.0.0.1", port)
+        self.port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            create_app(self.hub),
+            ws="websockets-sansio",
+            ws_max_size=64 * 1024,
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            access_log=False,
+            log_config=None,
+            lifespan="off",
+        )
+        self.api_key, self.secret = await set_up(self.settings.redis_url or "", self.origins)
+        up = asyncio.Event()
+        self._server = Server(config, self.hub, lambda port: up.set())
+        self._serving = asyncio.create_task(self._server._serve([listener]))
+        started = asyncio.create_task(up.wait())
+        await asyncio.wait({self._serving, started}, return_when=asyncio.FIRST_COMPLETED)
+        if self._serving.done():
+            started.cancel()
+            self._serving.result()
+        return self
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        assert self._serving is not None
+        self._server.should_exit = True
+        await self._serving
+
+    async def change_project(self, fn: Callable[[Project], Project], project_id: str = "default") -> Project:
+        """Changes a stored project; this hub knows when it returns."""
+        client = store_client(self.settings.redis_url or "")
+        project = await Projects(client).change(project_id, fn)
+        await client.aclose()
+        await until(lambda: self.hub.directory.project(project_id) == project)
+        return project
+
+    async def add_project(self, project_id: str) -> Project:
+        """A second project, with its own keys to come; this hub knows when it returns."""
+        client = store_client(self.settings.redis_url or "")
+        project = await Projects(client).create(project_id, project_id)
+        await client.aclose()
+        await until(lambda: self.hub.directory.project(project_id) == project)
+        return project
+
+
+class HubProcess(Doors):
+    """`bellhub serve` as a process of its own, on a free port, once it has said all up to a line that starts so."""
+
+    def __init__(self, *options: str, said: str = "{", env: dict[str, str] | None = None) -> None:
+        super().__init__()
+        argv = [sys.executable, "-m", "hub", "serve", "--port", "0", *(["--json"] if said == "{" else []), *options]
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (closed by `stop`)
+        self.process = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=clean_env() | (env or {})
+        )
+        self.said: list[str] = []
+        while not (self.said and self.said[-1].startswith(said)):
+            line = self.process.stdout.readline()  # type: ignore[union-attr]
+            if not line:
+                raise AssertionError(f"{argv} ended with {self.stop()} after {self.said}: {self.errors}")
+            self.said.append(line.rstrip("\n"))
+        if said == "{":
+            self.greeting: dict[str, Any] = json.loads(self.said[-1])
+            self.port = urlsplit(self.greeting["address"]).port or 0
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Its exit code, once it has ended."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(PATIENCE_S)
+        if not self._errors.closed:
+            self._errors.seek(0)
+            self.errors = self._errors.read()
+            self._errors.close()
+        self.process.stdout.close()  # type: ignore[union-attr]
+        return code
+
+
+def clean_env() -> dict[str, str]:
+    """The environment without settings of a hub."""
+    ours = ("BELLHUB_", "REDIS_URL", "PORT")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 class Client:
@@ -226,6 +316,15 @@ class Client:
             if not self.closed.done():
                 self.closed.set_result(self.socket.close_code)
             self._arrived.notify_all()
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        """Every frame from the first on, until the socket has ended."""
+        for at in itertools.count():
+            async with self._arrived:
+                await self._arrived.wait_for(lambda at=at: len(self.frames) > at or self.closed.done())
+            if len(self.frames) == at:
+                return
+            yield self.frames[at]
 
     async def send(self, kind: str, **fields: Any) -> None:
         frame = {"type": kind} | fields

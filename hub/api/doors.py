@@ -1,19 +1,23 @@
 """What the HTTP dialects share: reading a request, answering in JSON, and naming each error in their own way."""
 
 import json
+import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hub.auth import loopback_origin
 from hub.errors import TEMPORARY, Code, Refused
 from hub.frames import dumps
 from hub.model import JSON
+
+log = logging.getLogger("bellhub.api")
 
 BODY_BYTES = 64 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -48,7 +52,8 @@ class RequestIds:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
-        scope.setdefault("state", {})["request_id"] = request_id
+        # The root of this application, which routes further down no longer know when it is mounted in another one.
+        scope.setdefault("state", {}).update(request_id=request_id, root=scope.get("root_path", ""))
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -58,14 +63,34 @@ class RequestIds:
         await self._app(scope, receive, send_with_id)
 
 
+class LocalPages:
+    """Development mode: answers 403 to pages of other machines, whose requests a browser here would carry in.
+
+    The socket does the same with close code 4503, which browsers can see.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        origin = Headers(scope=scope).get("origin") if scope["type"] == "http" else None
+        if origin is None or loopback_origin(origin):
+            await self._app(scope, receive, send)
+        else:
+            await PlainTextResponse(f"origin {origin[:100]!r} is not allowed\n", 403)(scope, receive, send)
+
+
 def door(dialect: Dialect, endpoint: Endpoint) -> Endpoint:
-    """The endpoint, with what it refuses told in a dialect."""
+    """The endpoint, with what it refuses told in a dialect; a fault of the hub's own is logged and tells nothing."""
 
     async def answering(request: Request) -> Response:
         try:
             return await endpoint(request)
         except Refused as refused:
             return dialect(request, refused)
+        except Exception:
+            log.exception("request.failed", extra={"request_id": request.state.request_id})
+            return dialect(request, Refused(Code.INTERNAL, "something went wrong in the hub"))
 
     return answering
 
@@ -77,17 +102,25 @@ def answer(text: str, status: int = 200, headers: dict[str, str] | None = None) 
 
 async def read_json(request: Request) -> Any:
     """The request's body. Raises `Refused` invalid_request (`reason`, no `fields`) for no JSON or too much of it."""
-    size = 0
-    chunks = []
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > BODY_BYTES:
-            raise Refused(Code.INVALID_REQUEST, f"a body of more than {BODY_BYTES} bytes", reason="body_too_large")
-        chunks.append(chunk)
+    body = await _read(request)
     try:
-        return json.loads(b"".join(chunks), parse_constant=_not_json)
+        return json.loads(body, parse_constant=_not_json)
     except (ValueError, RecursionError):
         raise Refused(Code.INVALID_REQUEST, "the body is not JSON", reason="invalid_json") from None
+
+
+async def _read(request: Request) -> bytes:
+    size = 0
+    chunks = []
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > BODY_BYTES:
+                raise Refused(Code.INVALID_REQUEST, f"a body of more than {BODY_BYTES} bytes", reason="body_too_large")
+            chunks.append(chunk)
+    except ClientDisconnect:  # nobody is there to read this, and nothing is wrong with the hub
+        raise Refused(Code.INVALID_REQUEST, "the body ended early", reason="invalid_json") from None
+    return b"".join(chunks)
 
 
 def _not_json(word: str) -> None:
@@ -153,7 +186,9 @@ def messaging_dialect(docs_url: str | None) -> Dialect:
 
 
 def _docs(request: Request, docs_url: str | None) -> str:
-    return docs_url.rstrip("/") if docs_url else f"{str(request.base_url).rstrip('/')}/docs"
+    if docs_url:
+        return docs_url.rstrip("/")
+    return f"{request.url.scheme}://{request.url.netloc}{request.state.root.rstrip('/')}/docs"
 
 
 def _retry_headers(refused: Refused) -> dict[str, str]:

@@ -63,7 +63,7 @@ class FeedApi:
     async def update_entry(self, request: Request) -> Response:
         """Sets states of one entry (seed 2); all of the body in one change, or nothing."""
         claims, feed = await self._feed(request)
-        flags = _flags(await read_json(request), "")
+        flags = _flags(await _body(request), "")
         entry = await self._one(feed, request.path_params["entry_id"], claims)
         await self._store.mark(feed, _verbs(flags, entry), [entry.id], claims=claims)
         return answer((await self._one(feed, entry.id, claims)).json())
@@ -71,7 +71,7 @@ class FeedApi:
     async def update_entries(self, request: Request) -> Response:
         """Sets states of several entries: all of them, or none."""
         claims, feed = await self._feed(request)
-        ids, flags = _batch(await read_json(request))
+        ids, flags = _batch(await _body(request))
         entries = await self._store.entries(feed, ids, claims)
         await self._store.mark(feed, _verbs(flags, entries[0]), ids, claims=claims)
         entries = await self._store.entries(feed, ids, claims)
@@ -106,11 +106,26 @@ class FeedApi:
             if token is not None:
                 claims = self._identity.by_token(project, token)
             else:
-                claims = self._identity.by_name(project, name or "")
+                claims = self._identity.by_name(project, _utf8(name or ""))
         except Refused as refused:
             raise Refused(Code.INVALID_TOKEN, refused.message, auth="user_key") from None
         await self._identity.not_revoked(claims)
         return claims
+
+
+def _utf8(header: str) -> str:
+    """A header's text, which ASGI servers show as Latin-1. Raises `Refused`."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        raise auth.BadToken("x-notiflows-user-id is not UTF-8") from None
+
+
+async def _body(request: Request) -> object:
+    """The body's JSON value; what an answer or the store could not repeat is refused here."""
+    value = await read_json(request)
+    codec.check_value(value, "body")
+    return value
 
 
 def _filters(query: Mapping[str, str]) -> Filters:
@@ -162,13 +177,14 @@ def _flags(body: object, where: str) -> dict[str, bool]:
     """The states to set. Raises `Refused` with `fields`: no object, empty, unknown keys, no booleans."""
     if not isinstance(body, dict):
         raise _invalid([(where or "body", "must be an object", "type")])
+    inside = f"{where}." if where else ""
     faults = [
-        (where + key[:64], f"unknown; known are {', '.join(_VERB_OF)}", "unknown")
+        (inside + key[:64], f"unknown; known are {', '.join(_VERB_OF)}", "unknown")
         for key in body
         if key not in _VERB_OF
     ]
     faults += [
-        (where + key, "must be true or false", "type")
+        (inside + key, "must be true or false", "type")
         for key, value in body.items()
         if key in _VERB_OF and not isinstance(value, bool)
     ]
@@ -193,7 +209,7 @@ def _batch(body: object) -> tuple[list[str], dict[str, bool]]:
     if faults:
         raise _invalid(faults)
     assert isinstance(ids, list)
-    return list(dict.fromkeys(ids)), _flags(body.get("set"), "set.")
+    return list(dict.fromkeys(ids)), _flags(body.get("set"), "set")
 
 
 def _verbs(flags: dict[str, bool], entry: Entry) -> list[str]:

@@ -12,7 +12,7 @@ from hub.codec import check_user
 from hub.errors import Code, Refused
 from hub.frames import dumps
 from hub.keys import User
-from hub.model import Channel, Project, SecretKey
+from hub.model import Channel, Project, Published, SecretKey
 from hub.projects import Directory
 from hub.sending import Sending, entry_body, new_entry_id, read_sending, request_digest_text
 from hub.store import Idempotency, Store
@@ -41,17 +41,13 @@ class MessagingApi:
         project, key = self._producer(request, "alerts:create")
         body = await read_json(request)
         sending = read_sending(body)
-        channel = channel_of(project, sending.channel)
-        entry_id = new_entry_id()
-        published = await self._store.publish(
-            User(project.id, sending.target.id).feed(channel.handle),
-            entry_id,
-            entry_body(entry_id, sending),
-            topic=sending.topic or "",
-            expires=sending.expires,
-            source_key=sending.source_key,
-            idempotency=_idempotency(request, key, sending, request_digest_text(body)),
-        )
+        once = _idempotency(request, key, sending, request_digest_text(body))
+        try:
+            published = await publish(self._store, project, sending, once)
+        except Refused as refused:
+            if refused.code is Code.IDEMPOTENCY_KEY_REUSED:
+                refused.details["idempotency_key"] = request.headers["idempotency-key"]
+            raise
         headers = {"idempotent-replayed": "true"} if published.replayed else {}
         result = {"object": "notification_send_result", "id": published.id, "enqueued": 1}
         return answer(dumps(result), 202, headers)
@@ -59,29 +55,15 @@ class MessagingApi:
     async def withdraw(self, request: Request) -> Response:
         """Takes one entry back, from whichever of the user's feeds holds it; 404 when none does."""
         project, _ = self._producer(request, "alerts:create")
-        user, entry_id = _user(request, project), request.path_params["entry_id"]
-        for channel in _feeds(project):
-            try:
-                withdrawn = await self._store.withdraw(user.feed(channel.handle), entry_id)
-            except Refused as refused:
-                if refused.code is not Code.NOT_FOUND:
-                    raise
-            else:
-                return _withdrawn(withdrawn.ids)
-        shown = entry_id[:64]
-        raise Refused(Code.NOT_FOUND, f"no such entry: {shown!r}", resource="notification", id=shown)
+        entry_id = request.path_params["entry_id"]
+        return _withdrawn(await withdraw(self._store, project, _user(request, project), entry_id))
 
     async def withdraw_source(self, request: Request) -> Response:
         """Takes back everything the user was sent with one source key; nothing there is no error."""
         project, _ = self._producer(request, "alerts:create")
         user = _user(request, project)
         source_key = request.query_params.get("source_key", "")
-        if not 1 <= len(source_key) <= 255:
-            raise bad_param("source_key", f"{len(source_key)} characters, 1 to 255")
-        ids: list[str] = []
-        for channel in _feeds(project):
-            ids += (await self._store.withdraw_source(user.feed(channel.handle), source_key)).ids
-        return _withdrawn(ids)
+        return _withdrawn(await withdraw_source(self._store, project, user, source_key))
 
     def _producer(self, request: Request, permission: str) -> tuple[Project, SecretKey]:
         """Who sends. Raises `Refused`: 401 without a live key, 403 without the permission."""
@@ -93,6 +75,43 @@ class MessagingApi:
         if permission not in auth.permissions(key.role):
             raise Refused(Code.FORBIDDEN, f"this key does not grant {permission}", required_scope=permission)
         return project, key
+
+
+async def publish(store: Store, project: Project, sending: Sending, once: Idempotency | None = None) -> Published:
+    """Puts what a producer sends into the feed it names. Raises `Refused`, also as `Store.publish`."""
+    channel = channel_of(project, sending.channel)
+    entry_id = new_entry_id()
+    return await store.publish(
+        User(project.id, sending.target.id).feed(channel.handle),
+        entry_id,
+        entry_body(entry_id, sending),
+        topic=sending.topic or "",
+        expires=sending.expires,
+        source_key=sending.source_key,
+        idempotency=once,
+    )
+
+
+async def withdraw(store: Store, project: Project, user: User, entry_id: str) -> tuple[str, ...]:
+    """Takes one entry back, from whichever of the user's feeds holds it: its id. Raises `Refused` not_found."""
+    for channel in _feeds(project):
+        try:
+            return (await store.withdraw(user.feed(channel.handle), entry_id)).ids
+        except Refused as refused:
+            if refused.code is not Code.NOT_FOUND:
+                raise
+    shown = entry_id[:64]
+    raise Refused(Code.NOT_FOUND, f"no such entry: {shown!r}", resource="notification", id=shown)
+
+
+async def withdraw_source(store: Store, project: Project, user: User, source_key: str) -> tuple[str, ...]:
+    """Takes back everything the user was sent with one source key: the ids, which may be none."""
+    if not 1 <= len(source_key) <= 255:
+        raise bad_param("source_key", f"{len(source_key)} characters, 1 to 255")
+    ids: list[str] = []
+    for channel in _feeds(project):
+        ids += (await store.withdraw_source(user.feed(channel.handle), source_key)).ids
+    return tuple(ids)
 
 
 def channel_of(project: Project, name: str | None) -> Channel:

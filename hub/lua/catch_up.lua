@@ -7,7 +7,8 @@
 
 local fresh, open, all = counts()
 local reply = {'live', last, fresh, open, all, next_expiry()}
-if cursor == last then return reply end
+-- A feed may have vanished since, being idle for long, while its last cursor is still known.
+if cursor == last and (last == '0' or redis.call('EXISTS', log) == 1) then return reply end
 
 -- The log holds exactly log_events at most, so no more than that can follow; they are read only if the cursor is there.
 local function missed()

@@ -119,6 +119,15 @@ async def test_only_a_connection_of_ten_seconds_forgets_earlier_failures(page: P
     assert await call(page, "backoff", expression, lasted) == wait
 
 
+async def test_failures_after_a_long_connection_count_anew(page: Page) -> None:
+    expression = """(() => {
+      const backoff = new m.Backoff(() => 1);
+      backoff.up(0);
+      return [10000, 20000, 30000].map((now) => backoff.next(now));
+    })()"""
+    assert await call(page, "backoff", expression) == [1000, 2000, 4000]
+
+
 async def test_the_wait_a_hub_asks_for_wins(page: Page) -> None:
     assert await call(page, "backoff", "new m.Backoff(() => 0.5).next(0, [2000, 60000])") == 31_000
 
@@ -258,6 +267,17 @@ async def test_archived_and_dismissed_entries_leave_the_list_and_only_unarchive_
     state = await fold(page, snapshot("1", entry("b"), entry("a")), *events)
     assert state["active"] == active
     assert state["gap"] is False
+
+
+@pytest.mark.parametrize(
+    ("verbs", "archived_at"), [(["dismiss", "archive"], None), (["archive", "dismiss", "unarchive"], AT)]
+)
+async def test_archive_and_unarchive_change_nothing_on_a_dismissed_entry(
+    page: Page, verbs: list[str], archived_at: str | None
+) -> None:
+    events = [marked(str(place + 2), str(place + 1), ["a"], verb) for place, verb in enumerate(verbs)]
+    state = await fold(page, snapshot("1", entry("a")), *events)
+    assert held(state, "a")["archived_at"] == archived_at
 
 
 async def test_an_unarchived_entry_that_is_not_held_asks_for_a_snapshot(page: Page) -> None:
@@ -430,6 +450,11 @@ async def test_an_expiring_token_is_refreshed_on_the_same_connection(page: Page)
     assert sent(await rules(["tick", 9000], ["open", 9010]))[0]["token"] == "t2"
 
 
+async def test_a_token_that_is_being_fetched_is_not_asked_for_twice(page: Page) -> None:
+    expiring = {"type": "expiring", "expires_at": AT}
+    assert await live(page, expiring, user=None)(["frame", expiring, 10]) == []
+
+
 async def test_a_refused_refresh_is_told_and_the_next_connection_asks_for_another_token(page: Page) -> None:
     rules = live(page, {"type": "expiring", "expires_at": AT}, user=None)
     error = {"type": "error", "ref": 2, "code": "invalid_token", "message": "expired", "temporary": False}
@@ -470,6 +495,10 @@ async def test_the_answer_to_an_older_subscribe_is_not_the_one_awaited(page: Pag
     assert (await rules.run())["inbox"]["cursor"] == "6"
 
 
+async def test_a_stale_answer_to_subscribe_is_ignored(page: Page) -> None:
+    assert await live(page)(["frame", snapshot("0", ref=77), 10]) == []
+
+
 async def test_a_gap_subscribes_again_from_the_own_cursor_once(page: Page) -> None:
     rules = live(page)
     again = {"type": "subscribe", "ref": 2, "channel": "inbox", "cursor": "1"}
@@ -503,6 +532,20 @@ async def test_a_temporary_refusal_of_subscribe_is_tried_again_and_a_final_one_e
     assert "drop" in acts(steps)
 
 
+async def test_subscribe_waits_longer_each_time_it_is_refused(page: Page) -> None:
+    rules = Rules(page, user="ann")
+    rules.inputs = [["start", 0], ["open", 0], ["frame", WELCOME, 0]]
+    waits, now = [], 0
+    for ref in (1, 2, 3):
+        busy = {"type": "error", "ref": ref, "code": "unavailable", "message": "", "temporary": True, "retry_ms": 500}
+        await rules(["frame", busy, now])
+        due = (await rules.run())["due"]
+        waits.append(due - now)
+        now = due
+        await rules(["tick", now])
+    assert waits == [750, 1250, 2250]
+
+
 # Is anybody there?
 
 
@@ -520,6 +563,20 @@ async def test_five_more_silent_seconds_drop_the_socket_and_come_back(page: Page
     assert "drop" in acts(steps)
     assert {"act": "state", "state": "reconnecting", "code": 1006, "reason": ""} in steps
     assert (await rules.run())["due"] == 40_750
+
+
+async def test_the_hubs_own_ping_interval_and_waits_are_used(page: Page) -> None:
+    rules = live(page, {**WELCOME, "ping_s": 5, "retry_ms": [3000, 9000]})
+    assert (await rules.run())["due"] == 15_000
+    await rules(["closed", 1006, 100])
+    assert (await rules.run())["due"] == 100 + 4500
+
+
+async def test_a_stable_connection_starts_the_waits_anew(page: Page) -> None:
+    rules = Rules(page, user="ann")
+    await rules(["start", 0], ["closed", 1006, 0], ["tick", 1000], ["closed", 1006, 1000], ["tick", 9000])
+    await rules(["open", 9000], ["frame", WELCOME, 9000], ["closed", 1006, 19_000])
+    assert (await rules.run())["due"] == 19_000 + 750
 
 
 async def test_any_frame_is_a_sign_of_life(page: Page) -> None:
@@ -583,8 +640,15 @@ async def test_stop_drops_the_socket_and_a_late_close_brings_nothing_back(page: 
     assert acts(await rules(["stop"])) == ["state", "drop"]
     assert await rules(["closed", 1000, 10], ["wake", 20]) == []
     assert (await rules.run())["due"] is None
-    assert acts(await rules(["start", 30])) == ["state", "connect"]
+    assert await rules(["stop"], ["start", 30]) == [{"act": "state", "state": "connecting"}, {"act": "connect"}]
     assert sent(await rules(["open", 40]))[1]["cursor"] == "1"
+
+
+async def test_after_the_end_nothing_is_heard_and_the_next_start_asks_for_another_token(page: Page) -> None:
+    rules = live(page, user=None)
+    await rules(["closed", 4501, 10])
+    assert await rules(["frame", arrival("b", "2", "1"), 20]) == []
+    assert acts(await rules(["start", 30])) == ["state", "token"]
 
 
 # Marks and lists
@@ -922,6 +986,50 @@ async def test_closing_inside_a_listener_leaves_no_socket_behind(page: Page) -> 
         return [client.state, sockets.map(({ closed }) => closed)];""",
     )
     assert result == ["closed", [True]]
+
+
+async def test_every_listener_hears_events_in_the_order_they_happened(page: Page) -> None:
+    states = await client(
+        page,
+        """const client = make({ user: "ann" }), states = [];
+        client.addEventListener("state", ({ detail }) => detail.state === "connecting" && client.close());
+        client.addEventListener("state", ({ detail }) => states.push(detail.state));
+        client.connect();
+        return states;""",
+    )
+    assert states == ["connecting", "closed"]
+
+
+@pytest.mark.parametrize(("target", "event"), [("window", "online"), ("document", "visibilitychange")])
+async def test_a_client_that_waits_connects_at_once_when_network_or_page_are_back(
+    page: Page, target: str, event: str
+) -> None:
+    sockets = await client(
+        page,
+        f"""const client = make({{ user: "ann" }});
+        client.connect();
+        sockets[0].end(1006);
+        const before = sockets.length;
+        {target}.dispatchEvent(new Event("{event}"));
+        const after = sockets.length;
+        client.close();
+        return [before, after];""",
+    )
+    assert sockets == [1, 2]
+
+
+async def test_a_token_that_cannot_be_fetched_is_told_and_waited_for(page: Page) -> None:
+    result = await client(
+        page,
+        """let calls = 0;
+        const getToken = async () => { if (++calls === 1) throw new Error("no token today"); return "t"; };
+        const client = make({ getToken });
+        client.connect();
+        await until(() => sockets.length === 1);
+        client.close();
+        return log.filter(([type]) => type === "error").map(([, { error }]) => error.message);""",
+    )
+    assert result == ["no token today"]
 
 
 async def test_a_client_needs_exactly_one_of_token_and_user(page: Page) -> None:

@@ -59,7 +59,6 @@ class Hub:
     def __init__(self, settings: Settings, *, development: bool = False, signing_key: SigningKey | None = None) -> None:
         self.settings = settings
         self.failed = asyncio.Event()
-        self.draining = False
         self.directory = Directory(development_project(signing_key) if development else None)
         self.link = Link(self._prepare)
         self.store = Store(
@@ -125,7 +124,7 @@ class Hub:
 
     async def stop(self) -> None:
         """Ends the sessions that are left, then every part, the store last."""
-        self.drain()
+        self.registry.drain()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -134,15 +133,9 @@ class Hub:
         if self.embedded:
             await self.embedded.stop()
 
-    def drain(self) -> None:
-        """Asks every session to come back elsewhere; `/readyz` says so from now on."""
-        self.draining = True
-        for session in self.registry.sessions:
-            session.close(CloseCode.DRAINING, "this hub is going away")
-
     def checks(self) -> dict[str, bool]:
         """What `/readyz` depends on."""
-        return {"store": self.link.up.is_set(), "subscriber": self.bus.up, "serving": not self.draining}
+        return {"store": self.link.up.is_set(), "subscriber": self.bus.up, "serving": not self.registry.draining}
 
     # ---- parts ---------------------------------------------------------------------------------------
 

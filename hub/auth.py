@@ -78,8 +78,11 @@ def verify(token: str, project: Project, *, leeway_s: int, require_exp: bool, no
 
 
 def named_key(token: str) -> str | None:
-    """The key that a token says it was signed with (`kid`), unproven; None where it names none. Raises BadToken."""
-    kid = _header(token).get("kid")
+    """The key that a token says it was signed with (`kid`), unproven; None where it says nothing of the kind."""
+    try:
+        kid = _header(token).get("kid")
+    except BadToken:
+        return None
     return kid if isinstance(kid, str) else None
 
 

@@ -41,13 +41,17 @@ class Identity:
         return auth.verify(token, project, leeway_s=settings.token_leeway_s, require_exp=settings.require_exp)
 
     def another_projects(self, project: Project, token: str) -> bool:
-        """Whether a token that this project does not take is good for another one. Asked only if it names its key."""
+        """Whether a token that this project refuses is good for another one. It must name its key for that."""
+        kid = auth.named_key(token)
+        others = [] if kid is None else self._directory.with_signing_key(kid)
+        return any(self._takes(other, token) for other in others if other.id != project.id)
+
+    def _takes(self, project: Project, token: str) -> bool:
         try:
-            kid = auth.named_key(token)
-            others = self._directory.with_signing_key(kid) if kid is not None else []
-            return any(other.id != project.id and self.by_token(other, token) for other in others)
+            self.by_token(project, token)
         except BadToken:
             return False
+        return True
 
     def by_name(self, project: Project, name: str) -> Claims:
         """Development mode only: anybody is who they say. Raises `BadToken`; `Refused` for an impossible name."""

@@ -148,12 +148,13 @@ def read_settings(**options: Any) -> Settings:
         fault = error.errors()[0]
         name = str(fault["loc"][0])
         name = name if name.isupper() else variables(name)[0]
-        value = "" if "REDIS_URL" in name else f"{str(fault['input'])[:64]!r}: "  # there may be a password in it
-        raise click.UsageError(f"{name}: {value}{fault['msg']}") from None
+        raise click.UsageError(f"{name}: {str(fault['input'])[:64]!r}: {fault['msg']}") from None
     if settings.redis_url:
         try:
+            settings.redis_url.encode()
             parse_url(settings.redis_url)
         except ValueError:
+            # Not repeated: there may be a password in it.
             raise click.UsageError("the Redis URL is none: redis://host:port, rediss://… or unix:///path") from None
     return settings
 

@@ -160,7 +160,17 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
+    """A turn in the queue: read the log again for this channel."""
+
     handle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A turn in the queue: a frame that was refused unread, whose answer must not overtake earlier ones."""
+
+    ref: Ref
+    refused: Refused
 
 
 @dataclass(slots=True)
@@ -180,7 +190,7 @@ class Conversation:
     _renewing: bool = False
     _closed: bool = False
     _busy: Request | None = None
-    _waiting: list[ClientFrame | Repair] = field(default_factory=list)
+    _waiting: list[ClientFrame | Repair | Refusal] = field(default_factory=list)
     _slices: list[Encoded] = field(default_factory=list)
     """What is left of a replay, last first."""
     _refused: int = 0
@@ -210,7 +220,7 @@ class Conversation:
             else:
                 self._frame(decode(message, self.protocol))
         except Malformed as refused:
-            self._send(frames.error(refused.ref, refused))
+            self._enqueue(Refusal(refused.ref, refused))
         except Broken as broken:
             self._close(broken.code, broken.reason)
         return self._take()
@@ -340,7 +350,8 @@ class Conversation:
             case frames.Refresh():
                 self._refresh(frame)
             case Auth():
-                self._refuse(None, Refused(Code.INVALID_REQUEST, "this socket is authenticated already"))
+                refused = Refused(Code.INVALID_REQUEST, "this socket is authenticated already")
+                self._enqueue(Refusal(None, refused))
             case _:
                 self._enqueue(frame)
 
@@ -351,7 +362,7 @@ class Conversation:
         self._renewing = True
         self._out.append(Do(Renew(frame.ref, frame.token)))
 
-    def _enqueue(self, frame: ClientFrame) -> None:
+    def _enqueue(self, frame: ClientFrame | Refusal) -> None:
         if len(self._waiting) < frames.WAITING:
             self._waiting.append(frame)
             self._work()
@@ -378,13 +389,16 @@ class Conversation:
         if not self._waiting:
             self._refused = 0
 
-    def _start(self, work: ClientFrame | Repair) -> None:
+    def _start(self, work: ClientFrame | Repair | Refusal) -> None:
         if isinstance(work, Repair):
             follow = self._follows.get(work.handle)
             if follow is not None and follow.dirty:  # else a subscribe or a leave has voided it
                 follow.dirty = False
                 follow.hold()
                 self._do(Read(follow.channel, follow.cursor, 20, None))
+            return
+        if isinstance(work, Refusal):
+            self._refuse(work.ref, work.refused)
             return
         assert isinstance(work, frames.Subscribe | frames.Unsubscribe | frames.Mark | frames.List)
         channel = self._resolve(work.channel)
@@ -583,7 +597,7 @@ class Conversation:
         return out
 
 
-def _ref(frame: ClientFrame) -> Ref:
+def _ref(frame: ClientFrame | Refusal) -> Ref:
     return getattr(frame, "ref", None)
 
 

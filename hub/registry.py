@@ -14,13 +14,15 @@ from typing import Protocol
 
 from hub import frames
 from hub.bus import Bus
-from hub.errors import CloseCode, Code, Refused
+from hub.errors import Broken, CloseCode, Code, Refused
 from hub.frames import Encoded
 from hub.keys import Feed, User
 from hub.model import Event
 from hub.store import Store, parse_event
 
 log = logging.getLogger("bellhub.registry")
+
+LEAVING = "this hub is going away"
 
 
 class Listener(Protocol):
@@ -54,6 +56,7 @@ class Registry:
         self._check_s = check_s
         self._most = sessions_per_user
         self._present: dict[str, _Present] = {}
+        self.draining = False
         self._expiries: list[tuple[int, str, str]] = []
         self._expiry_added = asyncio.Event()
 
@@ -62,12 +65,15 @@ class Registry:
         return [session for present in self._present.values() for session in present.sessions]
 
     async def enter(self, session: Listener) -> None:
-        """The session hears its user's events from when this returns. Raises `Refused` unavailable.
+        """The session hears its user's events from when this returns.
 
-        Raises `Refused` limit when the user has too many sessions here.
+        Raises `Refused`: unavailable; limit when the user has too many sessions here. `Broken` when draining.
         """
         name = session.user.events
         await self.bus.join(name)
+        if self.draining:
+            self.bus.leave(name)
+            raise Broken(CloseCode.DRAINING, LEAVING)
         present = self._present.get(name)
         if present is None:
             at = time.monotonic() + self._check_s * random.uniform(0.5, 1)
@@ -87,6 +93,12 @@ class Registry:
         if not present.sessions:
             del self._present[name]
         self.bus.leave(name)
+
+    def drain(self) -> None:
+        """Asks every session to come back elsewhere, and takes no further ones."""
+        self.draining = True
+        for session in self.sessions:
+            session.close(CloseCode.DRAINING, LEAVING)
 
     # ---- what the bus says ---------------------------------------------------------------------------
 

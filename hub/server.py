@@ -37,13 +37,29 @@ class Fields(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
+_CLIENTS_FAULTS = ("Invalid UTF-8 sequence", "ASGI callable returned without completing handshake")
+"""What uvicorn logs as errors although any client can cause it; each was answered as the protocol says."""
+
+
+def _ours(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_CLIENTS_FAULTS)
+
+
 def logging_config(level: str) -> dict[str, Any]:
     quiet = {"level": "WARNING", "handlers": ["out"], "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"fields": {"()": Fields}},
-        "handlers": {"out": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "fields"}},
+        "filters": {"ours": {"()": lambda: _ours}},
+        "handlers": {
+            "out": {
+                "class": "logging.StreamHandler",
+                "stream": "ext://sys.stderr",
+                "formatter": "fields",
+                "filters": ["ours"],
+            }
+        },
         "root": {"level": "WARNING", "handlers": ["out"]},
         "loggers": {
             "bellhub": {"level": level.upper(), "handlers": ["out"], "propagate": False},
@@ -81,7 +97,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for listening in self.servers:  # whoever comes back now must find another hub, or the next one here
             listening.close()
-        self._hub.drain()
+        self._hub.registry.drain()
         end = time.monotonic() + LEAVE_S
         while self._hub.registry.sessions and time.monotonic() < end:  # noqa: ASYNC110  (once in a life)
             await asyncio.sleep(0.02)

@@ -39,6 +39,10 @@ def socket_route(around: Callable[[], Surroundings]) -> WebSocketRoute:
     """The route of the socket; `around` is asked once a connection."""
 
     async def endpoint(socket: WebSocket) -> None:
+        if around().registry.draining:
+            busy = PlainTextResponse("this hub is going away\n", 503, {"retry-after": "1"})
+            await socket.send_denial_response(busy)
+            return
         protocol = _chosen(socket)
         if protocol is None:
             offered = ", ".join(socket.scope["subprotocols"])[:200]

@@ -144,6 +144,8 @@ def read_settings(**options: Any) -> Settings:
     """The settings, options first. Raises UsageError naming the variable and its value."""
     try:
         settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    except RuntimeError as error:  # no home directory
+        raise click.UsageError(f"{error} Set BELLHUB_DATA_DIR.") from None
     except ValidationError as error:
         fault = error.errors()[0]
         name = str(fault["loc"][0])

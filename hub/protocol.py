@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hub import frames
+from hub.auth import revoked
 from hub.codec import Malformed, decode, decode_first
 from hub.errors import Broken, CloseCode, Code, Refused
 from hub.frames import Auth, ClientFrame, Encoded, Ref
@@ -194,11 +195,14 @@ class Conversation:
     _slices: list[Encoded] = field(default_factory=list)
     """What is left of a replay, last first."""
     _refused: int = 0
+    _revoked_before: int | None = None
+    """The last revocation heard of, seconds since 1970; perhaps before it was known whose token this is."""
     _unsent: int = 0
     _follows: dict[str, Follow] = field(default_factory=dict)
     _now: float = 0.0
     _heard: float = 0.0
-    _pinged: bool = False
+    _pinged: float | None = None
+    """When the hub asked for a sign of life that has not come so far."""
     _expires: float | None = None
     _warned: bool = False
     _out: list[Action] = field(default_factory=list)
@@ -213,7 +217,7 @@ class Conversation:
         if self._closed:
             return []
         self._now = self._heard = now
-        self._pinged = False
+        self._pinged = None
         try:
             if self.claims is None:
                 self._first(message)
@@ -260,11 +264,12 @@ class Conversation:
 
     def checked(self, tops: dict[str, str], revoked_before: int | None, now: float) -> list[Action]:
         """What the periodic check read: the cursors of feeds, and the user's last revocation."""
-        if self._closed or self.claims is None:
+        if self._closed:
             return []
         self._now = now
-        if revoked_before is not None and (self.claims.issued_at is None or self.claims.issued_at < revoked_before):
-            self._close(CloseCode.FORBIDDEN, "this user's tokens were revoked")
+        if revoked_before is not None:
+            self._revoked_before = revoked_before
+            self._end_if_revoked()
         for handle, top in tops.items():
             follow = self._follows.get(handle)
             if follow is not None and follow.held is None and follow.cursor != top:
@@ -314,7 +319,7 @@ class Conversation:
             return None
         if self.claims is None:
             return self.now + self.timing.auth_s
-        silence = self._heard + self.timing.ping_s + (self.timing.pong_s if self._pinged else 0)
+        silence = self._heard + self.timing.ping_s if self._pinged is None else self._pinged + self.timing.pong_s
         due = [silence, self.now + self.timing.max_age_s]
         if self._expires is not None:
             due.append(self._expires if self._warned else self._warn_at)
@@ -459,9 +464,14 @@ class Conversation:
             case _:
                 raise TypeError(f"{type(answer).__name__} does not answer {type(request).__name__}")
 
+    def _end_if_revoked(self) -> None:
+        if self.claims is not None and revoked(self.claims, self._revoked_before):
+            self._close(CloseCode.FORBIDDEN, "this user's tokens were revoked")
+
     def _admitted(self, admission: Admission) -> None:
         self._authenticating = False
         self.claims, self._resolve = admission.claims, admission.resolve
+        self._end_if_revoked()
         self._heard = self._now
         self._set_expiry(admission.lives_s)
         ends = _ends(self.claims)
@@ -475,6 +485,7 @@ class Conversation:
             return
         assert isinstance(answer, Admission)
         self.claims = answer.claims
+        self._end_if_revoked()
         self._set_expiry(answer.lives_s)
         self._send(frames.refreshed(request.ref, _ends(answer.claims)))
 
@@ -543,11 +554,12 @@ class Conversation:
 
     def _tick_silence(self, now: float) -> None:
         silent = now - self._heard
-        if silent >= self.timing.ping_s + self.timing.pong_s and self._pinged:
+        if self._pinged is None:
+            if silent >= self.timing.ping_s:
+                self._pinged = now
+                self._send(frames.PING)
+        elif now >= self._pinged + self.timing.pong_s:  # counted from the ping: this process may have stood still
             self._close(CloseCode.NO_PONG, f"nothing heard for {silent:.0f} s")
-        elif silent >= self.timing.ping_s and not self._pinged:
-            self._pinged = True
-            self._send(frames.PING)
 
     def _set_expiry(self, lives_s: float | None) -> None:
         self._expires = None if lives_s is None else self._now + lives_s

@@ -104,26 +104,26 @@ class Session:
 
     async def receive(self, message: str | bytes) -> None:
         """One message. Returns when the next one may be read: not before the first one has been judged."""
-        self._perform(self._talk.receive(message, self._around.clock()))
+        self._hear(self._talk.receive, message)
         if not self._talk.authenticated and self._closing is None:
             self._judged = asyncio.get_running_loop().create_future()
             await self._judged
             self._judged = None
 
     def event(self, event: Event, frame: Encoded) -> None:
-        self._perform(self._talk.event(event, frame, self._around.clock()))
+        self._hear(self._talk.event, event, frame)
 
     def doubt(self) -> None:
-        self._perform(self._talk.doubt(self._around.clock()))
+        self._hear(self._talk.doubt)
 
     def checked(self, tops: dict[str, str], revoked_before: int | None) -> None:
-        self._perform(self._talk.checked(tops, revoked_before, self._around.clock()))
+        self._hear(self._talk.checked, tops, revoked_before)
 
     def close(self, code: CloseCode, reason: str) -> None:
         self._perform(self._talk.close(code, reason))
 
     def tick(self, now: float) -> float | None:
-        self._perform(self._talk.tick(now))
+        self._hear(self._talk.tick)
         return self._talk.next_tick
 
     @property
@@ -141,6 +141,14 @@ class Session:
         while self._tasks or self._writer:
             await asyncio.wait([*self._tasks, *([self._writer] if self._writer else [])])
         self._around.registry.leave(self)
+
+    def _hear(self, step: Callable[..., list[Action]], *args: object) -> None:
+        """Tells the conversation something. A fault of ours ends this one socket, never what is done for others."""
+        try:
+            self._perform(step(*args, self._around.clock()))
+        except Exception:
+            log.exception("session.failed", extra={"session": self._talk.session})
+            self._perform(self._talk.close(CloseCode.UNAVAILABLE, "something went wrong in the hub"))
 
     # ---- actions -------------------------------------------------------------------------------------
 
@@ -203,7 +211,7 @@ class Session:
             answer = Refused(Code.INTERNAL, "something went wrong in the hub")
             if isinstance(request, Admit):
                 answer = Broken(CloseCode.UNAVAILABLE, "something went wrong in the hub")
-        self._perform(self._talk.answered(request, answer, self._around.clock()))
+        self._hear(self._talk.answered, request, answer)
         self._read_on()
 
     async def _answer(self, request: Request) -> object:

@@ -58,7 +58,7 @@ class Bus:
         self._on_doubt = on_doubt
         self._probe_s = probe_s
         self._probe = probe_channel(secrets.token_hex(8))
-        self._probes_open = 0
+        self._probe_open = False
         self._wire: Wire | None = None
         self._joins: dict[str, _Join] = {}
         self._expected: deque[tuple[bytes, str, _Join | None]] = deque()
@@ -66,8 +66,8 @@ class Bus:
 
     @property
     def up(self) -> bool:
-        """Connected, and the last probe came back (or is not overdue)."""
-        return self._wire is not None and self._greeting == 0 and self._probes_open < 2
+        """Connected; an overdue probe ends the connection."""
+        return self._wire is not None and self._greeting == 0
 
     async def join(self, channel: str) -> None:
         """Returns once Redis confirmed: what is published from then on is heard.
@@ -118,7 +118,7 @@ class Bus:
             commands = greetings(self.url)
             self._greeting = len(commands)
             self._expected.clear()
-            self._probes_open = 0
+            self._probe_open = False
             for command in commands:
                 wire.send(*command)
             self._wire = wire
@@ -137,14 +137,14 @@ class Bus:
             if wire.lost.done():
                 log.warning("bus.connection_lost")
                 return
-            if self._probes_open:
+            if self._probe_open:
                 log.warning("bus.deaf", extra={"after_s": self._probe_s})
                 return
+            self._probe_open = True  # beforehand: the probe may be heard before `announce` returns
             try:
                 await self._announce(self._probe, "?")
-                self._probes_open += 1
             except Refused:
-                pass  # a probe that could not be published proves nothing
+                self._probe_open = False  # a probe that could not be published proves nothing
 
     def _subscribe(self, channels: list[str]) -> None:
         if self._wire is None:
@@ -169,7 +169,7 @@ class Bus:
         if kind == b"smessage":
             name = channel.decode()
             if name == self._probe:
-                self._probes_open = 0
+                self._probe_open = False
             else:
                 self._on_message(name, payload.decode())
         else:

@@ -22,7 +22,7 @@ from hub.bus import Bus
 from hub.embedded import EmbeddedStore, Locked, NoStore, NotStarted, find_binary, lent
 from hub.errors import Code, Refused, unavailable
 from hub.frames import dumps
-from hub.model import PROJECT, Project
+from hub.model import Project
 from hub.projects import DEFAULT, NewerSchema, Projects, check_schema
 from hub.redis import DEADLINE_S, Link
 from hub.settings import Settings, variables
@@ -45,8 +45,7 @@ class Opened:
 
     async def project(self, project_id: str) -> Project:
         """Raises `Refused` not_found."""
-        # Asked first: what is no name at all may not even be text that Redis can be sent.
-        found = (await self.projects.load()).get(project_id) if PROJECT.fullmatch(project_id) else None
+        found = (await self.projects.load()).get(project_id)
         if found is None:
             raise Refused(Code.NOT_FOUND, f"no project {project_id[:64]!r}", resource="project", id=project_id[:64])
         return found

@@ -166,12 +166,14 @@ class Link:
             self._fail_waiting()
 
     async def _guard(self, wire: Wire) -> None:
+        """Ends a connection that does not answer, and with any connection the wait for its answers."""
         loop = asyncio.get_running_loop()
         while not wire.lost.done():
-            await asyncio.sleep(0.5)
+            await asyncio.wait({wire.lost}, timeout=0.5)
             if self._waiting and loop.time() - self._waiting[0][0] > DEADLINE_S:
                 wire.abort()
-                self._fail_waiting()
+                break
+        self._fail_waiting()  # also what `_prepare` waits for
 
     def _fail_waiting(self) -> None:
         while self._waiting:

@@ -33,7 +33,7 @@ if sourced ~= '' then
       if not packed then redis.call('SREM', source, ids[i]) end
     end
   end
-  redis.call('PEXPIRE', source, keep_ms)
+  redis.call('PEXPIREAT', source, ends)
 end
 if idem_digest ~= '' then
   redis.call('SET', idem, idem_digest .. ' ' .. id .. ' ' .. cursor, 'PX', idem_ms)

@@ -70,12 +70,14 @@ local function remove(ids, reason)
   append(us, 'gone', reason .. ' ' .. table.concat(ids, ','))
 end
 
--- One common expiry, so that an idle feed vanishes whole. `meta` stays for ever once it says `revoked`.
+-- One common expiry, so that an idle feed vanishes whole: the same moment for every key, also where the clock moves
+-- within a script (Redis 7.0). `meta` stays for ever once it says `revoked`.
+local ends = digits(math.floor(now / 1000) + keep_ms)
 local function keep()
   for _, key in ipairs({log, items, marks, active, unseen, unread, archived, dismissed, expires}) do
-    redis.call('PEXPIRE', key, keep_ms)
+    redis.call('PEXPIREAT', key, ends)
   end
-  if not known[2] then redis.call('PEXPIRE', meta, keep_ms) end
+  if not known[2] then redis.call('PEXPIREAT', meta, ends) end
 end
 
 -- When the next entry expires, µs as text, or '0'.

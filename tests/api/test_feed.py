@@ -1,4 +1,4 @@
-"""The User API's feed. Each docstring quotes a few words of the place in seed 2 (or our page) that it proves."""
+"""The User API's feed. Each docstring quotes a few words of the place in seed 2 or of `docs/api.md` that it proves."""
 
 import asyncio
 import json
@@ -105,7 +105,7 @@ def fields(answer: Response) -> dict[str, str]:
 async def test_a_true_flag_sets_its_time(
     hub: RunningHub, http: Http, flag: str, status: str, times: set[str], ann: str
 ) -> None:
-    """Seed 2: "Sets seen_at timestamp"; that read sets seen and click sets read is ours (entry.md)."""
+    """Seed 2: "Sets seen_at timestamp"; docs/api.md: "and what `seen` sets"."""
     entry_id = await hub.send(ann)
     answer = await patch(http, entry_id, **{flag: True})
     entry = answer.json()
@@ -215,7 +215,7 @@ async def test_a_conflict_says_where_the_entry_is_and_where_it_may_go(
 async def test_a_legal_and_an_illegal_flag_together_change_nothing(
     hub: RunningHub, http: Http, flags: dict[str, bool], ann: str
 ) -> None:
-    """Seed 2: "These will return 409 Conflict"; whatever else the body holds (entry.md)."""
+    """Seed 2: "These will return 409 Conflict"; docs/api.md: "together are 409 and change nothing"."""
     entry_id = await hub.send(ann)
     before = await shown(http, entry_id)
     details(await patch(http, entry_id, **flags), 409, "conflict")
@@ -223,7 +223,7 @@ async def test_a_legal_and_an_illegal_flag_together_change_nothing(
 
 
 async def test_a_dismissed_entry_still_takes_marks_but_stays_dismissed(hub: RunningHub, http: Http, ann: str) -> None:
-    """protocol.md, section 6: "archive and unarchive of a dismissed entry change nothing"."""
+    """docs/api.md: "but stays dismissed and where it is"."""
     entry_id = await hub.send(ann)
     await (await hub.connect(ann, subscribe=False)).ask("dismiss", channel="inbox", ids=[entry_id])
     entry = (await patch(http, entry_id, read=True, archived=True)).json()
@@ -254,7 +254,7 @@ async def test_a_dismissed_entry_still_takes_marks_but_stays_dismissed(hub: Runn
 async def test_a_body_of_wrong_fields_is_422_and_names_them_all(
     hub: RunningHub, http: Http, body: Any, faults: dict[str, str], ann: str
 ) -> None:
-    """entry.md: "`{}` is 422; unknown keys are 422"; seed 2: "fields"."""
+    """Seed 2: "fields", "reason"; docs/api.md: "422 `validation_error`"."""
     entry_id = await hub.send(ann)
     before = await shown(http, entry_id)
     answer = await http.patch(f"{ENTRIES}/{entry_id}", content=json.dumps(body))
@@ -268,7 +268,7 @@ async def test_a_body_of_wrong_fields_is_422_and_names_them_all(
     ids=["empty", "cut", "word", "NaN", "trailing", "no text", "deep"],
 )
 async def test_a_body_that_is_no_json_is_400(hub: RunningHub, http: Http, body: bytes, ann: str) -> None:
-    """entry.md: "400 `bad_request` (JSON, …; `reason`"."""
+    """docs/api.md: "400 `bad_request` (`reason`: `invalid_json`"."""
     entry_id = await hub.send(ann)
     assert details(await http.patch(f"{ENTRIES}/{entry_id}", content=body), 400, "bad_request") == {
         "reason": "invalid_json"
@@ -277,7 +277,7 @@ async def test_a_body_that_is_no_json_is_400(hub: RunningHub, http: Http, body: 
 
 
 async def test_a_body_beyond_64_kib_is_400_and_names_the_limit(hub: RunningHub, http: Http, ann: str) -> None:
-    """docs/api.md: "A request body is at most 64 KiB"."""
+    """docs/api.md: "a request body is at most 64 KiB"."""
     entry_id = await hub.send(ann)
     body = b'{"read":true}' + b" " * 65_536
     answer = await http.patch(f"{ENTRIES}/{entry_id}", content=body)
@@ -298,7 +298,7 @@ async def test_a_body_beyond_64_kib_is_400_and_names_the_limit(hub: RunningHub, 
 async def test_a_lone_surrogate_is_refused_not_stumbled_over(
     hub: RunningHub, http: Http, path: str, body: bytes, ann: str
 ) -> None:
-    """protocol.md, section 1: "no lone surrogates", everywhere."""
+    """docs/api.md: "Text holds no lone surrogates"."""
     entry_id = await hub.send(ann)
     answer = await http.patch(
         ENTRIES + path.replace("{id}", entry_id), content=body.replace(b"{id}", entry_id.encode())
@@ -311,7 +311,7 @@ async def test_a_lone_surrogate_is_refused_not_stumbled_over(
 
 
 async def test_checks_come_in_the_documented_order(hub: RunningHub, http: Http, ann: str) -> None:
-    """entry.md: "in the order 401, 403, 404 channel, 400 and 422, 404 entry, 409"."""
+    """docs/api.md: "401, 403, 404 of the channel, 400 and 422, 404 of the entry, 409"."""
     entry_id = await hub.send(ann)
     nowhere = f"/user/v1/channels/nowhere/feed/entries/{NOWHERE}"
     here = f"{ENTRIES}/{NOWHERE}"
@@ -352,7 +352,7 @@ async def test_an_error_is_the_seeds_envelope_exactly(hub: RunningHub, http: Htt
 
 @pytest.mark.asyncio(loop_scope="function")
 async def test_the_links_of_errors_go_where_the_setting_says(start_hub: StartHub) -> None:
-    """entry.md: "`docs_url` is a setting"."""
+    """docs/api.md: "is the setting `BELLHUB_DOCS_URL`"."""
     hub = await start_hub(docs_url="https://docs.example/bell/")
     async with hub.http() as http:
         answer = await http.get(ENTRIES)
@@ -361,7 +361,7 @@ async def test_the_links_of_errors_go_where_the_setting_says(start_hub: StartHub
 
 @pytest.mark.parametrize("given", [None, "", "two words", "ü", "x" * 129, 'a"b'])
 async def test_a_request_without_a_usable_id_is_given_one(http: Http, given: str | None) -> None:
-    """docs/api.md: "`x-request-id`", which every answer carries, also good ones."""
+    """docs/api.md: "else a fresh one", in good answers too."""
     headers = {} if given is None else {"x-request-id": given.encode()}
     answers = [await http.get(ENTRIES, headers=headers) for _ in range(2)]
     ids = {answer.headers["x-request-id"] for answer in answers}
@@ -371,7 +371,7 @@ async def test_a_request_without_a_usable_id_is_given_one(http: Http, given: str
 
 @pytest.mark.asyncio(loop_scope="function")
 async def test_a_store_that_is_gone_is_503_and_says_when_to_come_back(start_hub: StartHub) -> None:
-    """entry.md: "503 `unavailable` (`Retry-After`)"."""
+    """docs/api.md: "503 `unavailable`, with `Retry-After`"."""
     store = RedisServer()
     try:
         hub = await start_hub(redis_url=store.url)
@@ -387,7 +387,7 @@ async def test_a_store_that_is_gone_is_503_and_says_when_to_come_back(start_hub:
 async def test_a_fault_of_the_hub_is_500_in_the_same_envelope(
     hub: RunningHub, http: Http, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """entry.md: "500 `internal_error`"; nothing of the fault is told."""
+    """docs/api.md: "500 `internal_error`"; nothing of the fault is told."""
 
     async def broken(*_: Any) -> None:
         raise ZeroDivisionError("secret")
@@ -403,7 +403,7 @@ async def test_a_fault_of_the_hub_is_500_in_the_same_envelope(
 
 @pytest.mark.parametrize("entry_id", [NOWHERE, "x", "..%2e", "a b", "%00", "x" * 300, "é", "%ff", "{ann}"])
 async def test_an_unknown_or_ill_formed_entry_id_is_404(http: Http, entry_id: str) -> None:
-    """entry.md: "an ill-formed entry id is 404"."""
+    """docs/api.md: "404, as any id that is not there"."""
     for answer in (await http.get(f"{ENTRIES}/{entry_id}"), await patch(http, entry_id, read=True)):
         assert details(answer, 404, "not_found")["resource"] == "entry"
 
@@ -431,7 +431,7 @@ async def test_a_channel_is_named_by_its_uuid_or_its_handle(hub: RunningHub, htt
 
 
 async def test_a_channel_that_holds_no_feed_is_404(hub: RunningHub, http: Http) -> None:
-    """entry.md: "a channel that is neither a known UUID nor a known handle is 404"."""
+    """docs/api.md: "(`resource`: `channel` or `entry`, `id`)"."""
     project = await hub.change_project(lambda p: add_channel(p, "push", "mobile_push", "fcm"))
     other = await hub.add_project("other")
     names = ["nowhere", "push", project.by_name["push"].id, other.by_name["inbox"].id, str(uuid.uuid4()), "Inbox"]
@@ -475,7 +475,7 @@ async def test_development_mode_takes_an_external_id_instead(start_hub: StartHub
 
 
 async def test_user_api_is_also_found_under_api(hub: RunningHub, http: Http, ann: str) -> None:
-    """notiflows_api.md, 2.1: "serve `/user/v1` and alias `/api/user/v1`"."""
+    """docs/api.md: "`/api/user/v1` is the same as `/user/v1`"."""
     entry_id = await hub.send(ann)
     alias = f"/api{ENTRIES}"
     assert (await http.patch(f"{alias}/{entry_id}", json={"read": True})).json() == await shown(http, entry_id)
@@ -554,7 +554,7 @@ async def test_what_is_one_users_is_not_cached(hub: RunningHub, http: Http) -> N
 
 
 async def test_rest_and_socket_show_the_same_entry(hub: RunningHub, http: Http, ann: str) -> None:
-    """protocol.md, section 4: "REST returns exactly the same"."""
+    """docs/protocol.md, section 6: "the same as in the HTTP feed"."""
     entry_id = await hub.send(ann, data={"n": 1.5, "list": [None, True, {"é": "😀"}]})
     session = await hub.connect(ann, protocol="bellhub.v1.msgpack")
     ack = await session.ask("click", channel="inbox", ids=[entry_id])
@@ -569,7 +569,7 @@ async def test_rest_and_socket_show_the_same_entry(hub: RunningHub, http: Http, 
 async def test_a_patch_reaches_open_sockets_as_one_event_of_nobodys_session(
     hub: RunningHub, http: Http, ann: str
 ) -> None:
-    """protocol.md, section 6: "the same event whether a frame, a REST call"."""
+    """docs/protocol.md, section 5: "It makes no difference who asked: a session, a REST call"."""
     entry_id = await hub.send(ann)
     session = await hub.connect(ann)
     entry = (await patch(http, entry_id, read=True)).json()
@@ -584,7 +584,7 @@ async def test_a_patch_reaches_open_sockets_as_one_event_of_nobodys_session(
 
 
 async def test_an_entry_that_expired_is_gone_and_not_counted(hub: RunningHub, http: Http, ann: str) -> None:
-    """protocol.md, section 4: "archived, dismissed and expired entries in none of them"."""
+    """docs/api.md: "then the entry leaves the feed"."""
     session = await hub.connect(ann)
     entry_id = await hub.send(ann, expires_at=timestamp(int((time.time() + 0.7) * 1_000_000)))
     assert (await shown(http, entry_id))["expires_at"]
@@ -639,13 +639,13 @@ async def shelf(hub: RunningHub, http: Http, ann: str) -> dict[str, str]:
 async def test_a_list_shows_what_its_filters_say_newest_first(
     http: Http, query: dict[str, str], titles: list[str]
 ) -> None:
-    """notiflows_api.md, 2.5: "`unread` = alias for unseen + seen"; unknown parameters are ignored."""
+    """docs/api.md: "`unread` is unseen and seen together"; "Unknown parameters are ignored"."""
     assert await listed(http, **query) == titles
 
 
 @pytest.mark.usefixtures("shelf")
 async def test_totals_are_of_the_whole_feed_whatever_is_listed(http: Http) -> None:
-    """notiflows_api.md, 2.6: "total_unread", "total_unseen"."""
+    """docs/api.md: "The totals are of the whole feed, whatever is listed"."""
     for query in ({}, {"status": "read"}, {"limit": "1"}, {"topic": "none"}):
         page = (await http.get(ENTRIES, params=query)).json()
         assert set(page) == {"items", "page", "total_unread", "total_unseen"}
@@ -653,7 +653,7 @@ async def test_totals_are_of_the_whole_feed_whatever_is_listed(http: Http) -> No
 
 
 async def test_created_after_and_before_are_exclusive(hub: RunningHub, http: Http, ann: str) -> None:
-    """notiflows_api.md, 2.5: "inclusive or exclusive not stated"; exclusive, with any offset and precision."""
+    """docs/api.md: "the bounds themselves are excluded", with any offset and precision."""
     ids = []
     for n in range(3):
         ids.append(await hub.send(ann, str(n)))
@@ -670,7 +670,7 @@ async def test_created_after_and_before_are_exclusive(hub: RunningHub, http: Htt
 
 
 async def test_pages_lead_through_the_feed_both_ways(hub: RunningHub, http: Http, ann: str) -> None:
-    """notiflows_api.md, 2.6: "has_more_after, has_more_before"; protocol.md: "null on the last page"."""
+    """docs/api.md: "the next older page, or the nearest newer one"; "`after` is null on the last page"."""
     for n in range(7):
         await hub.send(ann, str(n))
     pages = [(await http.get(ENTRIES, params={"limit": 3})).json()]
@@ -694,7 +694,7 @@ PAGE_KEYS = ("after", "before", "has_more_after", "has_more_before", "limit")
 
 
 async def test_what_arrives_meanwhile_moves_no_page(hub: RunningHub, http: Http, ann: str) -> None:
-    """docs/api.md: "Page tokens are opaque"; they name a place, not a number of entries."""
+    """docs/api.md: "which stays good whatever arrives or leaves"."""
     for n in range(4):
         await hub.send(ann, str(n))
     first = (await http.get(ENTRIES, params={"limit": 2})).json()
@@ -728,7 +728,7 @@ async def test_an_empty_feed_is_an_empty_page(http: Http) -> None:
 
 
 async def test_limit_is_20_unless_asked_and_100_at_most(hub: RunningHub, http: Http, ann: str) -> None:
-    """notiflows_api.md, 2.5: "default **20**, max **100**"."""
+    """docs/api.md: "1 to 100, else 20"."""
     await asyncio.gather(*(hub.send(ann, str(n)) for n in range(101)))
     assert len(await listed(http)) == 20
     assert len(await listed(http, limit=100)) == 100
@@ -776,7 +776,7 @@ async def batch(http: Http, ids: list[Any], **flags: Any) -> Response:
 
 
 async def test_a_batch_changes_all_its_entries_in_one_event(hub: RunningHub, http: Http, ann: str) -> None:
-    """notiflows_api.md, 2.4: "200, **bare JSON array of entries**"; in the order asked, repeats once."""
+    """docs/api.md: "a bare list of the entries, in the order asked, repeats once"."""
     ids = [await hub.send(ann, str(n)) for n in range(3)]
     session = await hub.connect(ann)
     answer = await batch(http, [ids[2], ids[0], ids[2]], read=True)
@@ -790,7 +790,7 @@ async def test_a_batch_changes_all_its_entries_in_one_event(hub: RunningHub, htt
 
 
 async def test_a_batch_with_one_unknown_id_changes_nothing(hub: RunningHub, http: Http, ann: str) -> None:
-    """notiflows_api.md, 2.7: "If any entry fails validation the whole request fails"."""
+    """docs/api.md: "all of them change, in one event, or none does"."""
     mine, bobs = await hub.send(ann), await hub.send(f"bob, {ann}")
     for unknown in (bobs, NOWHERE, "", "x"):
         answer = await batch(http, [mine, unknown], read=True)
@@ -800,7 +800,7 @@ async def test_a_batch_with_one_unknown_id_changes_nothing(hub: RunningHub, http
 
 
 async def test_a_batch_that_takes_back_is_409_and_changes_nothing(hub: RunningHub, http: Http, ann: str) -> None:
-    """notiflows_api.md, 2.7: "**409 Conflict**"."""
+    """docs/api.md: "(of several, the first)"."""
     ids = [await hub.send(ann) for _ in range(2)]
     await patch(http, ids[0], seen=True)
     before = [await shown(http, entry_id) for entry_id in ids]
@@ -811,7 +811,7 @@ async def test_a_batch_that_takes_back_is_409_and_changes_nothing(hub: RunningHu
 
 
 async def test_a_batch_archives_and_unarchives(hub: RunningHub, http: Http, ann: str) -> None:
-    """notiflows_api.md, 2.7: "clears `archived_at` (unarchive)"."""
+    """docs/api.md: "clears `archived_at`"."""
     ids = [await hub.send(ann) for _ in range(2)]
     before = [await shown(http, entry_id) for entry_id in ids]
     assert {entry["status"] for entry in (await batch(http, ids, archived=True)).json()} == {"archived"}
@@ -836,13 +836,13 @@ async def test_a_batch_archives_and_unarchives(hub: RunningHub, http: Http, ann:
     ids=lambda value: str(value)[:60],
 )
 async def test_a_wrong_batch_is_422_and_names_its_fields(http: Http, body: Any, faults: dict[str, str]) -> None:
-    """notiflows_api.md, 2.4: "`{entry_ids:[…≥1], set:{seen?,read?,clicked?,archived?}}`"."""
+    """docs/api.md: "with 1 to 500 ids"."""
     answer = await http.patch(ENTRIES, json=body)
     assert fields(answer) == faults
 
 
 async def test_a_batch_takes_500_ids(hub: RunningHub, http: Http) -> None:
-    """docs/api.md: "1 to 500 ids"."""
+    """docs/api.md: "One unknown id: 404, named"."""
     ids = [f"{n}" for n in range(500)]
     assert details(await batch(http, ids, read=True), 404, "not_found") == {"resource": "entry", "id": "0"}
     too_many = await batch(http, [*ids, "500"], read=True)

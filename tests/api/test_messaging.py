@@ -372,7 +372,7 @@ def depth(value: Any) -> int:
 async def test_an_entry_is_at_most_16_kib_with_everything_that_can_happen_to_it(
     hub: RunningHub, http: Http, ann: str
 ) -> None:
-    """protocol.md, section 4: "An entry is at most 16 KiB in its encoded User API form"."""
+    """docs/api.md: "An entry is at most 16 KiB, encoded as the User API shows it"."""
     first = refused(await send(http, ann, data={"x": "é" * 9000}))
     size = int(first["data"].split()[0])
     fits = 9000 - (size - 16_384 + 1) // 2
@@ -527,7 +527,7 @@ async def test_another_request_under_the_same_key_is_422(hub: RunningHub, http: 
 
 
 async def test_the_key_belongs_to_one_user_and_one_producer(hub: RunningHub, http: Http, ann: str) -> None:
-    """entry.md: "the same key to another user is another key"."""
+    """docs/api.md: "The key belongs to one secret key and one target"."""
     _, other_producer = await key_of(hub, "sender")
     answers = [
         await once(http, ann, "k"),
@@ -630,7 +630,7 @@ async def test_an_entry_is_found_in_whatever_channel_and_state_it_is(
 async def test_one_source_key_takes_back_all_that_was_sent_with_it(
     hub: RunningHub, http: Http, ann: str, billing: str
 ) -> None:
-    """entry.md: "withdrawing by `source_key` takes all"."""
+    """docs/api.md: "takes all that the user was sent with this source key, in all channels"."""
     bob = f"bob, {ann}"
     session = await hub.connect(ann)
     await session.ask("subscribe", channel=billing)

@@ -26,7 +26,7 @@ from hub.api.feed import FeedApi
 from hub.api.messaging import MessagingApi
 from hub.bus import Bus
 from hub.embedded import EmbeddedStore, durability, find_binary
-from hub.errors import CloseCode, Refused
+from hub.errors import CloseCode, Refused, unavailable
 from hub.health import health_routes
 from hub.identity import Identity
 from hub.model import SigningKey
@@ -119,7 +119,11 @@ class Hub:
             self._own(part)
         if self.embedded:
             self._own(self._watch_store(self.embedded))
-        await self.link.up.wait()
+        try:
+            async with asyncio.timeout(START_S):
+                await self.link.up.wait()
+        except TimeoutError:
+            raise unavailable("the store answers, but takes no scripts; its log or `redis-cli` tells why") from None
         await self.bus.join(keys.CONTROL)
 
     async def stop(self) -> None:

@@ -44,7 +44,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("bellhub.embedded")
 
 FLOOR = {"Redis": (7, 0), "Valkey": (7, 2)}
 """The oldest servers that know every command the hub uses (`SPUBLISH`, `SSUBSCRIBE`)."""

@@ -1,22 +1,26 @@
 """`bellhub serve`, as a process of its own: what it prints, whom it lets in, and why it will not start."""
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 import redis
+from click.testing import CliRunner, Result
 
+from hub.cli import bellhub
 from hub.embedded import lent
 from hub.keys import PROJECTS, SCHEMA
 from tests.harness import PATIENCE_S, HubProcess, RedisServer, clean_env, free_port, until
 
 ROOT = Path(__file__).parents[2]
+NO_SETTINGS = dict.fromkeys(name for name in os.environ if name not in clean_env())
 FEED = "/user/v1/channels/inbox/feed/entries"
 
 
@@ -89,15 +93,19 @@ def test_the_development_key_is_kept_for_its_owner_alone_and_nothing_of_it_is_st
     assert project["signing_keys"] == project["secret_keys"] == []
 
 
+@pytest.fixture
+def serve_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`serve` in this process, for what is refused before anything starts."""
+    monkeypatch.setattr("hub.server.serve", lambda *args: pytest.fail("it starts"))
+    return lambda *options, env: CliRunner(env=NO_SETTINGS).invoke(bellhub, ["serve", *options], env=env)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", ""])
-def test_development_mode_listens_on_this_machine_only(host: str) -> None:
-    code, message = refusal("--dev", "--host", host)
-    assert code == 2
-    assert f"not on {host!r}" in message
-
-
-def test_development_mode_takes_no_other_address_from_the_environment_either() -> None:
-    assert refusal("--dev", BELLHUB_HOST="0.0.0.0")[0] == 2
+def test_development_mode_listens_on_this_machine_only(serve_here: Callable[..., Result], host: str) -> None:
+    for options, env in ((["--host", host], {}), ([], {"BELLHUB_HOST": host})):
+        result = serve_here("--dev", *options, env=env)
+        assert result.exit_code == 2
+        assert f"not on {host!r}" in result.stderr
 
 
 # ---- secure mode -------------------------------------------------------------------------------------
@@ -143,15 +151,6 @@ def test_a_secure_hub_says_where_it_listens_and_how_to_go_on(tmp_path: Path) -> 
     ]
 
 
-def test_options_win_over_the_environment(tmp_path: Path) -> None:
-    port = free_port()
-    hub = HubProcess(
-        *("--port", str(port), "--data-dir", str(tmp_path)), env={"PORT": "1", "BELLHUB_DATA_DIR": "/nowhere"}
-    )
-    hub.stop()
-    assert hub.port == port
-
-
 # ---- starts that fail --------------------------------------------------------------------------------
 
 
@@ -177,6 +176,19 @@ def test_a_redis_that_cannot_be_reached_is_named_without_its_password() -> None:
     assert "geheim" not in message
 
 
+def test_a_redis_that_comes_later_is_waited_for() -> None:
+    port = free_port()
+    argv = [sys.executable, "-m", "hub", "serve", "--port", "0", "--redis-url", f"redis://127.0.0.1:{port}"]
+    hub = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_env())
+    with hub:
+        assert "store.unreachable" in hub.stderr.readline()
+        server = RedisServer(port=port)
+        assert hub.stdout.readline().startswith("Bellhub")
+        hub.send_signal(signal.SIGINT)
+        assert hub.wait(PATIENCE_S) == 0
+    server.remove()
+
+
 def test_a_store_of_a_newer_hub_is_left_alone(redis_server: RedisServer) -> None:
     redis_server.client.set(SCHEMA, "99")
     code, message = refusal("--redis-url", redis_server.url)
@@ -185,35 +197,40 @@ def test_a_store_of_a_newer_hub_is_left_alone(redis_server: RedisServer) -> None
     assert redis_server.client.keys() == [SCHEMA]
 
 
+def test_a_data_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, message = refusal("--data-dir", str(tmp_path / "file"))
+    assert code == 3
+    assert message == "Try another --data-dir, or an outside store with --redis-url."
+    code, message = refusal("--dev", "--data-dir", str(tmp_path / "file"))
+    assert code == 3
+    assert f"cannot keep the development key {tmp_path / 'file' / 'dev-signing-key.pem'}" in message
+
+
 @pytest.mark.parametrize(
     ("env", "code", "words"),
     [
         ({"BELLHUB_REDIS_BIN": "/nowhere/redis-server"}, 3, "/nowhere/redis-server does not exist"),
-        ({"BELLHUB_DATA_DIR": "/proc/none"}, 3, "/proc/none"),
         ({"BELLHUB_CHECK_S": "-1"}, 2, "BELLHUB_CHECK_S: '-1': Input should be greater than 0"),
         ({"BELLHUB_LOG_LEVEL": "loud"}, 2, "BELLHUB_LOG_LEVEL: 'loud'"),
+        ({"PORT": "99999"}, 2, "PORT: '99999': Input should be less than or equal to 65535"),
         ({"REDIS_URL": "foo://geheim"}, 2, "the Redis URL is none"),
+        ({"REDIS_URL": "redis://geheim\udcff"}, 2, "the Redis URL is none"),
     ],
 )
 def test_a_setting_that_cannot_be_is_told_in_one_sentence(
-    env: dict[str, str], code: int, words: str, tmp_path: Path
+    serve_here: Callable[..., Result], env: dict[str, str], code: int, words: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "hub", "serve", "--port", "0"],
-        capture_output=True,
-        text=True,
-        env=clean_env() | {"BELLHUB_DATA_DIR": str(tmp_path)} | env,
-    )
-    assert done.returncode == code
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "geheim" not in done.stderr
+    result = serve_here(env=env)
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert "geheim" not in result.stderr
 
 
 # ---- deployment --------------------------------------------------------------------------------------
 
 
-async def test_the_procfile_runs_a_hub_on_the_port_that_is_given(tmp_path: Path) -> None:
+def test_the_procfile_runs_a_hub_on_the_port_that_is_given(tmp_path: Path) -> None:
     command = tmp_path / "bellhub"  # as installed, but of this checkout
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hub "$@"\n')
     command.chmod(0o755)
@@ -239,7 +256,7 @@ async def test_the_procfile_runs_a_hub_on_the_port_that_is_given(tmp_path: Path)
             return False
 
     try:
-        await until(ready)
+        asyncio.run(until(ready))
     finally:
         honcho.send_signal(signal.SIGTERM)
         honcho.wait(PATIENCE_S)

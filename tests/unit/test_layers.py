@@ -1,0 +1,61 @@
+"""Imports go downwards: what a module may know is what lies below it (`docs/architecture.md`, Rooms)."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HUB = Path(__file__).parents[2] / "hub"
+FLOORS = (
+    ("words", "errors model frames keys settings"),
+    ("rules", "codec auth protocol sending"),
+    ("store", "scripts redis store bus embedded projects"),
+    ("people", "identity registry wheel"),
+    ("a session", "session"),
+    ("what HTTP doors share", "api.doors"),
+    ("doors", "ws health api.*"),
+    ("the parts wired", "app"),
+    ("how it is run", "server opening"),
+    ("what a command checks", "doctor"),
+    ("the command line", "cli"),
+    ("its name", "__main__"),
+)
+SIDEWAYS = 3
+"""On the lowest floors modules may know each other; from here up they may not."""
+
+
+def floor(module: str) -> int:
+    for number, (_, modules) in enumerate(FLOORS):
+        if module in modules.split():
+            return number
+    if module.startswith("api."):
+        return floor("api.*")
+    raise AssertionError(f"hub/{module.replace('.', '/')}.py stands on no floor: put it on one in FLOORS")
+
+
+def modules() -> list[str]:
+    files = [path.relative_to(HUB).with_suffix("") for path in HUB.rglob("*.py") if path.name != "__init__.py"]
+    return sorted(".".join(path.parts) for path in files)
+
+
+def imported(module: str) -> Iterator[str]:
+    """Modules of the hub that a module imports, wherever in it."""
+    source = (HUB / module.replace(".", "/")).with_suffix(".py").read_text()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative imports hide the floor"
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (name.removeprefix("hub.") for name in names if name.removeprefix("hub.") in modules())
+
+
+@pytest.mark.parametrize("module", modules())
+def test_a_module_imports_only_what_lies_below_it(module: str) -> None:
+    here = floor(module)
+    highest = here if here < SIDEWAYS else here - 1
+    upwards = {other for other in imported(module) if floor(other) > highest}
+    assert not upwards, f"hub.{module} ({FLOORS[here][0]}) imports {upwards}"

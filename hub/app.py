@@ -32,7 +32,7 @@ from hub.identity import Identity
 from hub.model import SigningKey
 from hub.projects import Directory, Projects, check_schema, development_project
 from hub.protocol import Timing
-from hub.redis import Link
+from hub.redis import Ask, Link
 from hub.registry import Registry
 from hub.session import Surroundings
 from hub.settings import Settings
@@ -158,8 +158,8 @@ class Hub:
         await store.failed.wait()
         raise RuntimeError("the embedded store keeps crashing")
 
-    async def _prepare(self, link: Link) -> None:
-        await self.store.prepare(link)
+    async def _prepare(self, ask: Ask) -> None:
+        await self.store.prepare(ask)
 
     @property
     def client(self) -> redis.asyncio.Redis:
@@ -201,7 +201,7 @@ class Hub:
             self._projects_changed.clear()
             try:
                 await self._load_projects()
-            except (RedisError, OSError, Refused) as error:
+            except (RedisError, OSError, Refused) as error:  # what was known stays valid
                 log.warning("projects.not_reloaded", extra={"error": str(error)})
                 await asyncio.sleep(1)
                 self._projects_changed.set()

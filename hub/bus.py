@@ -143,7 +143,7 @@ class Bus:
             self._probe_open = True  # beforehand: the probe may be heard before `announce` returns
             try:
                 await self._announce(self._probe, "?")
-            except Refused:
+            except (Refused, hiredis.ReplyError):
                 self._probe_open = False  # a probe that could not be published proves nothing
 
     def _subscribe(self, channels: list[str]) -> None:

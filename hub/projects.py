@@ -6,6 +6,7 @@ on its way, so whoever listens loads again after every reconnect.
 """
 
 import json
+import logging
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,8 @@ from hub.auth import check_origin, secret_digest, secret_key, secret_record
 from hub.errors import Code, Refused, unavailable
 from hub.keys import CONTROL, PROJECTS, SCHEMA
 from hub.model import HANDLE, PROJECT, UUID, Channel, Project, SecretKey, SigningKey, timestamp
+
+log = logging.getLogger("bellhub.projects")
 
 SCHEMA_VERSION = 1
 """The layout of all keys; raised when an older hub would misread them."""
@@ -155,6 +158,15 @@ def _not_found(resource: str, name: str) -> Refused:
 # ---- the store ---------------------------------------------------------------------------------------
 
 
+def _readable(document: str | bytes) -> Project | None:
+    """One spoilt document must not end every hub; its project is missing until it is mended."""
+    try:
+        return decode(document)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        log.exception("projects.unreadable")
+        return None
+
+
 class Projects:
     """The projects of one store, over a client that never sends a command twice.
 
@@ -168,7 +180,8 @@ class Projects:
         """All projects by id, in the order of their ids."""
         with _answering():
             documents = await self._client.hvals(PROJECTS)
-        return {project.id: project for project in sorted(map(decode, documents), key=lambda found: found.id)}
+        found = [project for project in map(_readable, documents) if project is not None]
+        return {project.id: project for project in sorted(found, key=lambda project: project.id)}
 
     async def create(self, project_id: str, name: str) -> Project:
         """A new project with a fresh api key and the in-app channel `inbox`; conflict if the id is taken."""
@@ -191,9 +204,12 @@ class Projects:
         raise unavailable(f"project {project_id!r}: {ATTEMPTS} changes came between; nothing was changed")
 
     async def delete(self, project_id: str) -> None:
-        """Removes the project; its feeds expire by themselves."""
+        """Removes the project and everything of its users: a later project of that id starts empty."""
         if not await self._announced("HDEL", project_id):
             raise _not_found("project", project_id)
+        with _answering():
+            async for key in self._client.scan_iter(match=f"{{{project_id}/*", count=1000):
+                await self._client.unlink(key)
 
     async def ensure_default(self) -> Project:
         """The project `default`, created if the store holds no project at all; else the first there is.

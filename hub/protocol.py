@@ -368,7 +368,7 @@ class Conversation:
         self._out.append(Do(Renew(frame.ref, frame.token)))
 
     def _enqueue(self, frame: ClientFrame | Refusal) -> None:
-        if len(self._waiting) < frames.WAITING:
+        if sum(not isinstance(turn, Repair) for turn in self._waiting) < frames.WAITING:
             self._waiting.append(frame)
             self._work()
             return

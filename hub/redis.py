@@ -10,6 +10,7 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 import hiredis
@@ -82,6 +83,8 @@ async def connect(url: str, on_reply: Callable[[Reply], None]) -> Wire:
             _, wire = await loop.create_unix_connection(lambda: Wire(on_reply), at["path"])
         else:
             context = ssl.create_default_context() if url.startswith("rediss") else None
+            if context is not None and at.get("ssl_cert_reqs") == "none":
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             host, port = at.get("host", "localhost"), at.get("port", 6379)
             _, wire = await loop.create_connection(lambda: Wire(on_reply), host, port, ssl=context)
     return wire
@@ -99,10 +102,14 @@ def greetings(url: str) -> list[tuple[Value, ...]]:
     return commands
 
 
+Ask = Callable[..., Awaitable[Reply]]
+"""Sends one command on a connection that is not open to others yet."""
+
+
 class Link:
     """The command connection. `run` keeps it alive; `call` fails at once while it is down."""
 
-    def __init__(self, prepare: Callable[["Link"], Awaitable[None]]) -> None:
+    def __init__(self, prepare: Callable[["Ask"], Awaitable[None]]) -> None:
         self.url: str  # set before `run`: an embedded store has none before it was started
         self.up = asyncio.Event()
         self._prepare = prepare
@@ -114,13 +121,17 @@ class Link:
 
         Cancelling the future is safe: its reply is dropped in its turn.
         """
+        if self._wire is None:
+            future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+            future.set_exception(unavailable("the store cannot be reached"))
+            return future
+        return self._ask(self._wire, *command)
+
+    def _ask(self, wire: Wire, *command: Value) -> asyncio.Future[Reply]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
-        if self._wire is None:
-            future.set_exception(unavailable("the store cannot be reached"))
-        else:
-            self._wire.send(*command)
-            self._waiting.append((loop.time(), future))
+        wire.send(*command)
+        self._waiting.append((loop.time(), future))
         return future
 
     def _replied(self, reply: Reply) -> None:
@@ -149,12 +160,13 @@ class Link:
 
     async def _live_once(self) -> None:
         wire = await connect(self.url, self._replied)
-        self._wire = wire
         guard = asyncio.create_task(self._guard(wire))
         try:
+            # Nobody else may send yet: a command that overtakes SELECT is done in another database.
             for command in greetings(self.url):
-                await self.call(*command)
-            await self._prepare(self)
+                await self._ask(wire, *command)
+            await self._prepare(partial(self._ask, wire))
+            self._wire = wire
             self.up.set()
             await wire.lost
             log.warning("redis.connection_lost")

@@ -23,6 +23,7 @@ from hub.store import Store, parse_event
 log = logging.getLogger("bellhub.registry")
 
 LEAVING = "this hub is going away"
+_NEVER = 2**63
 
 
 class Listener(Protocol):
@@ -45,6 +46,8 @@ class _Present:
     user: User
     check_at: float
     sessions: set[Listener] = field(default_factory=set)
+    expires: dict[str, int] = field(default_factory=dict)
+    """When the next entry of a followed feed expires, µs, by channel."""
 
 
 class Registry:
@@ -56,9 +59,14 @@ class Registry:
         self._check_s = check_s
         self._most = sessions_per_user
         self._present: dict[str, _Present] = {}
+        self._arriving: set[Listener] = set()
         self.draining = False
         self._expiries: list[tuple[int, str, str]] = []
         self._expiry_added = asyncio.Event()
+
+    @property
+    def empty(self) -> bool:
+        return not self._present and not self._arriving
 
     @property
     def sessions(self) -> list[Listener]:
@@ -82,9 +90,15 @@ class Registry:
             self.bus.leave(name)
             raise Refused(Code.LIMIT, f"{self._most + 1} sessions of one user, at most {self._most}")
         present.sessions.add(session)
+        self._arriving.discard(session)
+
+    def arrive(self, session: Listener) -> None:
+        """A socket has opened and nobody knows whose it is yet; `leave` undoes this too."""
+        self._arriving.add(session)
 
     def leave(self, session: Listener) -> None:
         """Undoes `enter`; harmless if it did not succeed."""
+        self._arriving.discard(session)
         name = session.user.events
         present = self._present.get(name)
         if present is None or session not in present.sessions:
@@ -97,7 +111,7 @@ class Registry:
     def drain(self) -> None:
         """Asks every session to come back elsewhere, and takes no further ones."""
         self.draining = True
-        for session in self.sessions:
+        for session in (*self._arriving, *self.sessions):
             session.close(CloseCode.DRAINING, LEAVING)
 
     # ---- what the bus says ---------------------------------------------------------------------------
@@ -107,6 +121,14 @@ class Registry:
         present = self._present.get(channel)
         if present is None:
             return
+        try:
+            self._deliver(present, payload)
+        except ValueError:
+            # Nothing of ours: whatever it was meant to be, the log knows. The others' connection goes on.
+            log.exception("registry.unreadable", extra={"channel": channel})
+            self.doubt(channel)
+
+    def _deliver(self, present: _Present, payload: str) -> None:
         handle, rest = payload.split(" ", 1)
         if handle == "!":
             self._revoked(present, int(rest.removeprefix("revoked ")))
@@ -114,8 +136,7 @@ class Registry:
         cursor, prev, data = rest.split(" ", 2)
         event = parse_event(handle, cursor, prev, data)
         frame = frames.event(event)
-        if event.expires:
-            self.expect(present.user.feed(handle), event.expires)
+        self.expect(present.user.feed(handle), event.expires)
         for session in tuple(present.sessions):
             session.event(event, frame)
 
@@ -133,10 +154,24 @@ class Registry:
     # ---- what is due ---------------------------------------------------------------------------------
 
     def expect(self, feed: Feed, expires: int) -> None:
-        """An entry of a followed feed expires then (µs); 0 is never."""
-        if expires:
-            heapq.heappush(self._expiries, (expires, feed.user.events, feed.channel))
-            self._expiry_added.set()
+        """An entry of a followed feed expires then (µs); 0 is never. Of several times the soonest counts."""
+        present = self._present.get(feed.user.events)
+        if present is None or not expires or expires >= present.expires.get(feed.channel, _NEVER):
+            return
+        present.expires[feed.channel] = expires
+        heapq.heappush(self._expiries, (expires, feed.user.events, feed.channel))
+        if len(self._expiries) > 1000 + 2 * sum(len(there.expires) for there in self._present.values()):
+            self._forget_expiries()
+        self._expiry_added.set()
+
+    def _forget_expiries(self) -> None:
+        """Drops what is left of users who went and of times that are not the soonest any more."""
+        self._expiries = [
+            (expires, name, channel)
+            for name, present in self._present.items()
+            for channel, expires in present.expires.items()
+        ]
+        heapq.heapify(self._expiries)
 
     async def check_forever(self) -> None:
         """Compares every followed feed's cursor with the store's, once in `check_s`, spread in time."""
@@ -154,6 +189,9 @@ class Registry:
             revoked_before, tops = await self._store.check(present.user, channels)
         except Refused:
             return
+        except Exception:  # one user's broken keys are no reason to end the others' hub
+            log.exception("registry.check_failed", extra={"channel": present.user.events})
+            return
         for session in tuple(present.sessions):
             session.checked(tops, revoked_before)
 
@@ -163,9 +201,10 @@ class Registry:
             self._expiry_added.clear()
             now = time.time() * 1_000_000
             while self._expiries and self._expiries[0][0] <= now:
-                _, name, channel = heapq.heappop(self._expiries)
+                expires, name, channel = heapq.heappop(self._expiries)
                 present = self._present.get(name)
-                if present is not None:
+                if present is not None and present.expires.get(channel) == expires:
+                    del present.expires[channel]
                     await self._evict(present.user.feed(channel))
             wait = (self._expiries[0][0] - now) / 1_000_000 if self._expiries else None
             try:
@@ -175,9 +214,13 @@ class Registry:
                 pass
 
     async def _evict(self, feed: Feed) -> None:
+        # Where the store's clock is behind ours, ask again soon, not at once.
+        soon = int(time.time() * 1_000_000) + 250_000
         try:
             next_expiry = (await self._store.evict(feed)).expires
         except Refused:
-            next_expiry = 1
-        if next_expiry:  # where the store's clock is behind ours, ask again soon, not at once
-            self.expect(feed, max(next_expiry, int(time.time() * 1_000_000) + 250_000))
+            next_expiry = soon
+        except Exception:  # as in `_check`
+            log.exception("registry.evict_failed", extra={"channel": feed.user.events})
+            return
+        self.expect(feed, next_expiry and max(next_expiry, soon))

@@ -83,9 +83,11 @@ def read_sending(value: object) -> Sending:
     check_user(sending.target.id)
     if sending.expires_at is not None:
         try:
-            parse_timestamp(sending.expires_at)
+            expires = parse_timestamp(sending.expires_at)
         except ValueError as error:
             raise _refused([_fault(("expires_at",), str(error), "timestamp")]) from None
+        if expires <= 0:  # which the store would take for never
+            raise _refused([_fault(("expires_at",), "must be in the future", "past")])
     # `data` is the other way to the link that users click.
     links = {("url",): sending.url, ("data", "action_url"): sending.data.get("action_url")}
     for where, link in links.items():

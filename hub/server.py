@@ -87,7 +87,8 @@ class Server(uvicorn.Server):
             await asyncio.wait({starting}, timeout=0.1)
             if self.should_exit:
                 starting.cancel()
-        if self.should_exit:
+                await asyncio.wait({starting})
+        if starting.cancelled():
             return
         await starting
         await super().startup(sockets)
@@ -100,10 +101,11 @@ class Server(uvicorn.Server):
             listening.close()
         self._hub.registry.drain()
         end = time.monotonic() + LEAVE_S
-        while self._hub.registry.sessions and time.monotonic() < end:  # noqa: ASYNC110  (once in a life)
+        while not self._hub.registry.empty and time.monotonic() < end:  # noqa: ASYNC110  (once in a life)
             await asyncio.sleep(0.02)
         self.config.timeout_graceful_shutdown = max(1, round(end - time.monotonic()))
         await super().shutdown(sockets)
+        self._watch.cancel()
         await self._hub.stop()
 
     async def _end_when_failed(self) -> None:

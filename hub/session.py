@@ -98,6 +98,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writer: asyncio.Task[None] | None = None
         self._judged: asyncio.Future[None] | None = None
+        around.registry.arrive(self)
         around.wheel.schedule(self, self._talk.next_tick or 0)
 
     # ---- inputs --------------------------------------------------------------------------------------
@@ -163,10 +164,9 @@ class Session:
                     task.add_done_callback(self._tasks.discard)
                 case Close():
                     self._close(action)
-        if actions:
-            due = self._talk.next_tick
-            if due is not None:
-                self._around.wheel.schedule(self, due)
+        due = self._talk.next_tick  # also when nothing is to be done now: something may be due soon
+        if due is not None:
+            self._around.wheel.schedule(self, due)
         if self._outbox and self._writer is None:
             self._writer = asyncio.create_task(self._write())
 
@@ -197,6 +197,11 @@ class Session:
         except Gone:
             self._outbox.clear()
             self._talk.abandon()
+        except Exception:  # a frame may be missing now: the client must come back and resume
+            log.exception("session.write_failed", extra={"session": self._talk.session})
+            self._outbox.clear()
+            self._talk.abandon()
+            self._give_up()
         finally:
             self._writer = None
 

@@ -57,7 +57,9 @@ class Settings(BaseSettings):
     feed_entries: int = Field(
         default=1000, ge=1, le=5000, description="Entries a feed holds, archived and dismissed ones included."
     )
-    feed_days: int = Field(default=90, ge=1, le=3650, description="Age at which entries leave a feed.")
+    feed_days: int = Field(
+        default=90, ge=1, le=3650, description="Age at which entries leave a feed, at the next send to it."
+    )
     log_events: int = Field(
         default=500, ge=1, le=500, description="Events a feed remembers for clients that come back."
     )

@@ -30,7 +30,7 @@ from hub.model import (
     Published,
     Withdrawn,
 )
-from hub.redis import Link, Reply, Value
+from hub.redis import Ask, Link, Reply, Value
 from hub.scripts import Script, load
 
 log = logging.getLogger("bellhub.store")
@@ -81,10 +81,10 @@ class Store:
         self._log_events = log_events
         self._scripts = load()
 
-    async def prepare(self, link: Link) -> None:
+    async def prepare(self, ask: Ask) -> None:
         """Loads all scripts: once for every connection, before its first command."""
         for script in self._scripts.values():
-            await link.call("SCRIPT", "LOAD", script.source)
+            await ask("SCRIPT", "LOAD", script.source)
 
     async def publish(
         self,
@@ -168,8 +168,9 @@ class Store:
             "status": filters.status or "",
             "with_archived": "1" if filters.archived else "",
             "topic": filters.topic or "",
-            "created_after": _optional(filters.created_after),
-            "created_before": _optional(filters.created_before),
+            # Compared as they are shown, in whole milliseconds.
+            "created_after": "" if filters.created_after is None else filters.created_after // 1000 * 1000 + 999,
+            "created_before": "" if filters.created_before is None else -(-filters.created_before // 1000) * 1000,
             "after": _optional(filters.after),
             "before": _optional(filters.before),
             "limit": filters.limit,

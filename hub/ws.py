@@ -30,7 +30,7 @@ class _Socket:
 
     async def close(self, code: int, reason: str) -> None:
         try:
-            await self._socket.close(code, reason[:100])
+            await self._socket.close(code, reason.encode()[:120].decode(errors="ignore"))  # RFC 6455, section 5.5
         except (WebSocketDisconnect, RuntimeError, OSError) as error:
             raise Gone from error
 

@@ -6,9 +6,9 @@
 local rows, missing = {}, {'not_found'}
 for i, packed in ipairs(marks_of(ids)) do
   if packed then
-    local seen, _, _, archived_at, dismissed_at = unpack_marks(packed)
+    local _, _, _, archived_at, dismissed_at, updated = unpack_marks(packed)
     local home = dismissed_at ~= '' and dismissed or archived_at ~= '' and archived or active
-    rows[#rows + 1] = {ids[i], digits(tonumber(redis.call('ZSCORE', home, ids[i]))), packed}
+    rows[#rows + 1] = {ids[i], digits(tonumber(redis.call('ZSCORE', home, ids[i]) or updated)), packed}
   else
     missing[#missing + 1] = ids[i]
   end

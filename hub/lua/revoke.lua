@@ -2,7 +2,8 @@
 -- keys: meta events
 -- returns: {'ok', revoked_before}  (seconds, rounded up)
 
-local before = redis.call('TIME')[1] + 1
+-- Never backwards, also when the clock is: what was refused stays refused.
+local before = math.max(redis.call('TIME')[1] + 1, tonumber(redis.call('HGET', meta, 'revoked') or 0))
 redis.call('HSET', meta, 'revoked', before)
 redis.call('PERSIST', meta)
 redis.call('SPUBLISH', events, '! revoked ' .. before)

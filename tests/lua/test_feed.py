@@ -703,7 +703,7 @@ async def test_a_source_key_forgets_entries_that_left_by_themselves(redis_server
 
 async def expired_and_fresh(store: Store, redis: RedisServer, feed: Feed = INBOX) -> tuple[str, str]:
     """An entry that is due and was not noticed yet, and one that stays."""
-    at = store_time(redis) + 30_000
+    at = store_time(redis) + 100_000
     due = await publish(store, feed, expires=at)
     stays = await publish(store, feed)
     await past(redis, at)
@@ -756,7 +756,7 @@ async def test_a_send_a_withdrawal_and_a_look_find_the_expired_entry_gone(
 
 
 async def test_many_expired_entries_leave_in_events_of_at_most_100(store: Store, redis_server: RedisServer) -> None:
-    at = store_time(redis_server) + 400_000
+    at = store_time(redis_server) + 600_000
     published = ids_of(await publish_many(store, 250, expires=at))
     await past(redis_server, at)
     check = await store.evict(INBOX)
@@ -879,8 +879,8 @@ class Model:
         return (
             listed
             and f.topic in (None, self.topics[e.id])
-            and (f.created_after is None or e.score > f.created_after)
-            and (f.created_before is None or e.score < f.created_before)
+            and (f.created_after is None or e.score // 1000 * 1000 > f.created_after)
+            and (f.created_before is None or e.score // 1000 * 1000 < f.created_before)
         )
 
     def page(self, f: Filters) -> tuple[list[str], bool, bool]:
@@ -967,6 +967,18 @@ async def test_a_page_token_stays_good_when_the_entry_it_came_from_is_gone(store
     assert second.before is not None
     back = await store.page(INBOX, Filters(limit=2, before=second.before))
     assert ids_of(back.entries) == [published[5].id]
+
+
+async def test_an_empty_page_at_an_end_leads_back_to_the_entry_at_its_position(store: Store) -> None:
+    at = micros_of((await publish(store)).cursor)
+    above = await store.page(INBOX, Filters(before=at))
+    assert (above.entries, above.before) == ((), None)
+    assert above.after is not None
+    below = await store.page(INBOX, Filters(after=at))
+    assert (below.entries, below.after) == ((), None)
+    assert below.before is not None
+    for back in (Filters(after=above.after), Filters(before=below.before)):
+        assert [entry.score for entry in (await store.page(INBOX, back)).entries] == [at]
 
 
 async def test_a_page_of_a_feed_that_never_was_is_empty_at_the_start(store: Store) -> None:

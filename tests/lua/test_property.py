@@ -230,7 +230,10 @@ class Feeds(RuleBasedStateMachine):
                 model.feed, entry_id, f'{{"id":"{entry_id}"', topic=topic, expires=expires, source_key=source
             ),
         )
-        assert not isinstance(result, Refused)
+        if isinstance(result, Refused):  # on a slow machine: over before it was there
+            assert 0 < expires <= self.now()
+            self.wrote(events)
+            return
         score = micros_of(result.cursor)
         entry = self.born[entry_id] = Known(entry_id, score, topic, source, expires)
         model.ever.append(entry_id)

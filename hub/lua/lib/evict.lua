@@ -2,7 +2,8 @@
 -- args: cap:int age_us:int
 
 local function evict()
-  local over = redis.call('HLEN', items) > cap and math.min(50, math.ceil(cap / 10)) or 0
+  local excess = redis.call('HLEN', items) - cap
+  local over = excess > 0 and math.min(50, math.max(excess, math.ceil(cap / 10))) or 0
   local oldest = now - age_us
   local rows = {}
   for _, index in ipairs({active, archived, dismissed}) do

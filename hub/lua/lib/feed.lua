@@ -14,12 +14,14 @@ if iat ~= '' and known[2] and (iat == '-' or tonumber(iat) < tonumber(known[2]))
   return {'revoked'}
 end
 
-local last = known[1]
-if not last then  -- `meta` may be gone while the log is still there
-  local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)
-  last = newest[1] and newest[1][1] or '0'
-end
+-- The larger of what `meta` and the log say: either may have been lost without the other.
+local last = known[1] or '0'
 local last_us = tonumber(string.match(last, '^%d+'))
+local newest = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+if newest and tonumber(string.match(newest[1], '^%d+')) > last_us then
+  last = newest[1]
+  last_us = tonumber(string.match(last, '^%d+'))
+end
 
 -- The µs of the next event: it rises even if the clock steps back.
 local function next_us()

@@ -44,7 +44,9 @@ local function show(reply, rows)
   for i = 1, #rows do ids[i] = rows[i][1] end
   local bodies = redis.call('HMGET', items, unpack(ids))
   for i, row in ipairs(rows) do
-    for _, value in ipairs({row[1], row[2], bodies[i], row[3]}) do reply[#reply + 1] = value end
+    if bodies[i] then  -- else the store has lost it
+      for _, value in ipairs({row[1], row[2], bodies[i], row[3]}) do reply[#reply + 1] = value end
+    end
   end
   return reply
 end

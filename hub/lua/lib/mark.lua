@@ -83,7 +83,7 @@ local function apply(ids, packed)
       writes[#writes + 1] = after .. '|' .. at .. '|' .. topic
       local place
       local function score()
-        place = place or redis.call('ZSCORE', home, id)
+        place = place or redis.call('ZSCORE', home, id) or m.updated  -- an index may be lost; nothing may fail below
         return place
       end
       local new_home, now_unseen, now_unread = places(m)

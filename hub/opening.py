@@ -93,7 +93,7 @@ async def store_url(settings: Settings) -> AsyncIterator[str]:
 @asynccontextmanager
 async def linked(settings: Settings, url: str) -> AsyncIterator[Store]:
     """The feed engine, its scripts loaded. Raises `Refused` unavailable."""
-    link = Link(lambda link: store.prepare(link))
+    link = Link(lambda ask: store.prepare(ask))
     store = Store(
         link,
         feed_entries=settings.feed_entries,

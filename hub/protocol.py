@@ -22,6 +22,8 @@ START_BYTES = 256 * 1024
 """With more than this unsent, no further piece of work is started and no further slice of a replay is sent."""
 SLOW_BYTES = 1024 * 1024
 """With more than this unsent the client is too slow: close 4001."""
+OBJECT_BYTES = 150
+"""What an unsent frame costs beside its text: many small ones would otherwise take ten times the bounds above."""
 HELD_BYTES = 256 * 1024
 """Events held back for one channel beyond this are dropped, and the log is read again."""
 REFUSED = 8 * frames.WAITING
@@ -277,9 +279,9 @@ class Conversation:
         return self._take()
 
     def sent(self, size: int, now: float) -> list[Action]:
-        """So many units of the frames to send have left."""
+        """One frame of this size has left."""
         self._now = now
-        self._unsent -= size
+        self._unsent -= size + OBJECT_BYTES
         if not self._closed and (self._slices or self._waiting) and self._unsent <= START_BYTES:
             self._work()
         return self._take()
@@ -586,7 +588,7 @@ class Conversation:
     def _send(self, frame: Encoded) -> None:
         if self._closed:
             return
-        self._unsent += frame.size
+        self._unsent += frame.size + OBJECT_BYTES
         self._out.append(Send(frame))
         if self._unsent > SLOW_BYTES:
             self._close(CloseCode.SLOW, f"{self._unsent} bytes unsent, at most {SLOW_BYTES}")

@@ -92,11 +92,14 @@ class Proxy:
         self.connections = 0
         self.cuts = 0
         self.lost = 0
+        self.waiting = 0
+        """Directions of connections in which something is stalled."""
         self.port = 0
         self._server = server
         self._split = split
         self._flows = asyncio.Event()
         self._flows.set()
+        self._stalls: Callable[[_Pair, bool], bool]
         self._pairs: set[_Pair] = set()
         self._directory = tempfile.TemporaryDirectory(prefix="bh-")
         self._path = Path(self._directory.name) / "s"
@@ -126,6 +129,12 @@ class Proxy:
 
     def stall(self) -> None:
         """Nothing passes in either direction, and nothing is lost, until `flow`."""
+        self._stalls = lambda pair, upwards: True
+        self._flows.clear()
+
+    def stall_answers(self) -> None:
+        """Only what Redis answers does not pass until `flow`; commands do, and what is pushed to subscribers."""
+        self._stalls = lambda pair, upwards: not upwards and not pair.subscriber
         self._flows.clear()
 
     def flow(self) -> None:
@@ -174,9 +183,16 @@ class Proxy:
                 direction.cancel()
             await asyncio.gather(*directions, return_exceptions=True)
 
+    async def _turn(self, pair: _Pair, *, upwards: bool) -> None:
+        """Waits while this direction of a connection is stalled."""
+        if not self._flows.is_set() and self._stalls(pair, upwards):
+            self.waiting += 1
+            await self._flows.wait()
+            self.waiting -= 1
+
     async def _up(self, pair: _Pair, client: asyncio.StreamReader) -> None:
         while data := await client.read(64 * 1024):
-            await self._flows.wait()
+            await self._turn(pair, upwards=True)
             pair.subscriber |= b"SSUBSCRIBE" in data
             pair.server.write(data)
             await pair.server.drain()
@@ -184,7 +200,7 @@ class Proxy:
     async def _down(self, pair: _Pair, server: asyncio.StreamReader, cut: Cut | None) -> None:
         rest, messages = b"", 0
         while data := await server.read(64 * 1024):
-            await self._flows.wait()
+            await self._turn(pair, upwards=False)
             rest += data
             at = 0
             while True:

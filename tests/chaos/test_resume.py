@@ -27,6 +27,17 @@ KERNEL_BYTES = 1024 * 1024
 """Room for what both kernels keep of one connection here."""
 
 
+async def flood(hub: RunningHub, user: str, entries: int, size: int) -> list[str]:
+    """Entries of so many bytes, past REST: as fast as the store takes them, 50 at a time; their ids."""
+    feed = User("default", user).feed("inbox")
+    body = {"category": "flood", "target": {"type": "user", "id": user}, "title": "flood", "body": "x" * size}
+    sending = read_sending(body)
+    ids = [new_entry_id() for _ in range(entries)]
+    for first in range(0, entries, 50):
+        await asyncio.gather(*(hub.hub.store.publish(feed, i, entry_body(i, sending)) for i in ids[first : first + 50]))
+    return ids
+
+
 # ---- cut ---------------------------------------------------------------------------------------------
 
 
@@ -55,6 +66,22 @@ async def test_a_client_cut_after_any_frame_or_inside_one_ends_equal_to_one_that
         assert len(cut.connections) > 30
         assert "replay" in cut.modes
         assert cut.modes.count("snapshot") <= 8, "within the log's reach there is no reason to start again"
+
+
+async def test_who_comes_back_in_the_middle_of_a_flood_gets_everything_in_order(
+    start_proxy: StartProxy, hub: RunningHub
+) -> None:
+    proxy = await start_proxy(hub.port)
+    proxy.cut = lambda number: Cut(3 + number * 4) if number < 25 else None
+    async with (
+        Follower(hub, "ann") as witness,
+        Producer(hub) as producer,
+        Follower(hub, "ann", port=lambda: proxy.port) as cut,
+    ):
+        sent: list[str] = []
+        while proxy.cuts < 25:
+            sent += await flood(hub, "ann", 100, 100)
+        await verdict(hub, "ann", producer, witness, cut, more=sent)
 
 
 @pytest.mark.parametrize(("missed", "mode"), [(0, "live"), (20, "replay"), (21, "snapshot")])
@@ -112,17 +139,6 @@ async def test_small_frames_are_not_held_back(hub: RunningHub) -> None:
 # ---- slow and mad ------------------------------------------------------------------------------------
 
 
-async def flood(hub: RunningHub, user: str, entries: int, size: int) -> list[str]:
-    """Entries of so many bytes, past REST: as fast as the store takes them, 50 at a time; their ids."""
-    feed = User("default", user).feed("inbox")
-    body = {"category": "flood", "target": {"type": "user", "id": user}, "title": "flood", "body": "x" * size}
-    sending = read_sending(body)
-    ids = [new_entry_id() for _ in range(entries)]
-    for first in range(0, entries, 50):
-        await asyncio.gather(*(hub.hub.store.publish(feed, i, entry_body(i, sending)) for i in ids[first : first + 50]))
-    return ids
-
-
 async def test_a_client_that_never_reads_is_closed_and_nobody_else_waits(hub: RunningHub) -> None:
     mute = await Mute.open(hub, "ann")
     await until(lambda: [session.follows for session in hub.hub.registry.sessions] == [("inbox",)])
@@ -152,7 +168,7 @@ async def test_a_client_that_never_reads_is_closed_and_nobody_else_waits(hub: Ru
 
 @pytest.mark.parametrize(
     "frame",
-    [{"type": "ping", "ref": "x" * 64}, {"type": "nonsense"}, {"type": "seen", "channel": "inbox", "ids": ["none"]}],
+    [{"type": "ping"}, {"type": "nonsense"}, {"type": "seen", "channel": "inbox", "ids": ["none"]}],
     ids=["pings", "unknown", "marks"],
 )
 async def test_a_client_that_only_speaks_is_closed_before_it_costs_much(hub: RunningHub, frame: dict[str, Any]) -> None:

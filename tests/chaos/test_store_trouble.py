@@ -160,6 +160,62 @@ async def test_a_subscription_that_redis_ended_is_taken_up_again_at_once(
         assert time.monotonic() - began < 2
 
 
+async def test_a_repair_that_fails_is_tried_again_until_it_succeeds(
+    aof_server: RedisServer, start_proxy: StartProxy, start_hub: StartHub
+) -> None:
+    proxy = await start_proxy(aof_server.socket)
+    hub = await start_hub(redis_url=proxy.url)
+    async with Follower(hub, "ann") as phone, Follower(hub, "ann") as laptop, Producer(hub) as producer:
+        proxy.lose = lambda message: pushed_on(message) == ANN
+        await producer.send("ann", "not heard")
+        aof_server.client.execute_command("ACL", "SETUSER", "default", "-evalsha")
+        aof_server.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await until(aof_server.client.acl_log)  # the repair after the reconnect was refused
+        assert laptop.events == []
+        aof_server.client.execute_command("ACL", "SETUSER", "default", "+evalsha")
+        began = time.monotonic()
+        await laptop.until(lambda: len(laptop.events) == 1)
+        assert time.monotonic() - began < 3
+        await settles(hub, producer, phone, laptop)
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+async def test_what_happens_while_a_session_reads_follows_what_it_read(
+    redis_proxy: Proxy, start_hub: StartHub, resumes: bool
+) -> None:
+    near, far = await start_hub(), await start_hub(redis_url=redis_proxy.url)
+    async with Follower(far, "ann") as witness, Producer(near) as producer:
+        await producer.send("ann", "before")
+        await witness.until(lambda: len(witness.events) == 1)
+        client = await far.connect("ann", subscribe=False)
+        redis_proxy.stall_answers()
+        cursor = {"cursor": witness.cursor} if resumes else {}
+        await client.send("subscribe", ref="r", channel="inbox", **cursor)
+        await until(lambda: redis_proxy.waiting == 1)
+        await producer.send("ann", "meanwhile")
+        await witness.until(lambda: len(witness.events) == 2)  # heard by all sessions of this hub
+        redis_proxy.flow()
+        event = await client.next("entry")
+        assert [frame["type"] for frame in client.frames] == ["welcome", "subscribed", "entry"]
+        subscribed = client.frames[1]
+        assert subscribed["mode"] == ("live" if resumes else "snapshot")
+        assert subscribed["counts"]["total"] == 1
+        assert (event["prev"], event["cursor"]) == (subscribed["cursor"], witness.cursor)
+        await client.close()
+
+
+async def test_nobody_is_welcomed_before_redis_confirmed_the_subscription(
+    redis_proxy: Proxy, start_hub: StartHub
+) -> None:
+    hub = await start_hub(redis_url=redis_proxy.url)
+    redis_proxy.lose = lambda message: message.startswith(b"*3\r\n$10\r\nssubscribe\r\n") and ANN.encode() in message
+    client = await hub.connect()
+    await client.send("auth", api_key=hub.api_key, token=hub.token("ann"))
+    await client.send("subscribe", channel="inbox")
+    assert await client.close_code() == 4004
+    assert [frame["type"] for frame in client.frames] == ["bye"]
+
+
 # ---- scripts -----------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import redis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from hub.errors import Code, Refused
 from hub.keys import Feed, User
@@ -125,6 +125,8 @@ class Model:
     """Every id there ever was, and one that never was."""
     memories: dict[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
     """op -> frame, cursor, changed."""
+    frames: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """op -> does the same again."""
 
     @property
     def cursor(self) -> str:
@@ -220,8 +222,23 @@ class Feeds(RuleBasedStateMachine):
 
     # ---- producers -----------------------------------------------------------------------------------
 
-    @rule(feed=feeds, topic=topics, source=st.sampled_from([None, "s1", "s2"]), life=st.sampled_from([0, 0, 1, 2]))
-    def send(self, feed: str, topic: str, source: str | None, life: int) -> None:
+    @initialize(counts=st.tuples(st.integers(0, CAP), st.integers(0, CAP)))
+    def begin_with_some(self, counts: tuple[int, int]) -> None:
+        for feed, count in zip(self.models, counts, strict=True):
+            self.send(feed, count, "", None, 0)
+
+    @rule(
+        feed=feeds,
+        count=st.integers(1, 4),
+        topic=topics,
+        source=st.sampled_from([None, "s1", "s2"]),
+        life=st.sampled_from([0, 0, 1, 2]),
+    )
+    def send(self, feed: str, count: int, topic: str, source: str | None, life: int) -> None:
+        for _ in range(count):
+            self.send_one(feed, topic, source, life)
+
+    def send_one(self, feed: str, topic: str, source: str | None, life: int) -> None:
         model, entry_id = self.models[feed], new_entry_id()
         expires = self.now() + (0, SOON_US, 10**9)[life] if life else 0
         result, events = self.do(
@@ -281,11 +298,30 @@ class Feeds(RuleBasedStateMachine):
 
     @rule(feed=feeds, verbs=st.sets(st.sampled_from(VERBS), min_size=1, max_size=2), chosen=picks, op=ops)
     def mark(self, feed: str, verbs: set[str], chosen: list[int], op: str | None) -> None:
+        """Often in vain: some of the ids are of entries that have left, or never were."""
+        ever = self.models[feed].ever
+        self.mark_ids(feed, verbs, tuple(dict.fromkeys(ever[place % len(ever)] for place in chosen)), op)
+
+    @rule(feed=feeds, verbs=st.lists(st.sampled_from(VERBS), min_size=1, max_size=4), chosen=picks)
+    def mark_in_turn(self, feed: str, verbs: list[str], chosen: list[int]) -> None:
+        """One verb after the other on the same entries, all of which are there."""
+        there = list(self.models[feed].entries)
+        ids = tuple(dict.fromkeys(there[place % len(there)] for place in chosen)) if there else ()
+        for verb in verbs:
+            if ids:
+                self.mark_ids(feed, {verb}, ids, None)
+
+    @rule(feed=feeds, op=st.sampled_from(["o1", "o2"]))
+    def repeat(self, feed: str, op: str) -> None:
+        self.models[feed].frames.get(op, lambda: None)()
+
+    def mark_ids(self, feed: str, verbs: set[str], ids: tuple[str, ...], op: str | None) -> None:
         model = self.models[feed]
-        ids = tuple(dict.fromkeys(model.ever[place % len(model.ever)] for place in chosen))
         asked = tuple(verb for verb in VERBS if verb in verbs)
         frame = f"{asked} {sorted(ids)}"
         memory = self.memory(model, op, frame)
+        if op is not None:
+            model.frames.setdefault(op, lambda: self.mark_ids(feed, verbs, ids, op))
         result, events = self.do(model, lambda: self.store.mark(model.feed, list(verbs), ids, memory=memory))
         if self.remembered(model, op, frame, result, events):
             return
@@ -333,6 +369,8 @@ class Feeds(RuleBasedStateMachine):
         model = self.models[feed]
         frame = f"{verb} upto {cursor} {topic}"
         memory = self.memory(model, op, frame)
+        if op is not None:
+            model.frames.setdefault(op, lambda: self.upto(feed, verb, cursor, topic, op))
         result, events = self.do(
             model, lambda: self.store.mark_upto(model.feed, [verb], cursor, topic=topic or None, memory=memory)
         )

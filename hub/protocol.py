@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hub import frames
+from hub.actions import Action, Admission, Admit, Apply, Close, Do, Fetch, Read, Renew, Request, Send
 from hub.auth import revoked
 from hub.codec import Malformed, decode, decode_first
 from hub.errors import Broken, CloseCode, Code, Refused
@@ -42,83 +43,7 @@ _DELAY_MS = {
 }
 
 
-# ---- actions -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    frame: Encoded
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    code: CloseCode
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Admit:
-    """Find out who this is; the answer is an `Admission`, or `Broken`."""
-
-    auth: Auth
-
-
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """Check a fresh token; the answer is an `Admission`, or `Refused`, or `Broken` for another user's."""
-
-    ref: Ref
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Read from a cursor to the top; the answer is a `CatchUp`, or `Refused`. Without `frame`: a repair."""
-
-    channel: Channel
-    cursor: str | None
-    limit: int
-    frame: frames.Subscribe | None
-
-
-@dataclass(frozen=True, slots=True)
-class Apply:
-    """Apply a mark; the answer is `Marked`, or `Refused`."""
-
-    channel: Channel
-    frame: frames.Mark
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Fetch a page; the answer is a `Page`, or `Refused`."""
-
-    channel: Channel
-    frame: frames.List
-
-
-Request = Admit | Renew | Read | Apply | Fetch
-
-
-@dataclass(frozen=True, slots=True)
-class Do:
-    request: Request
-
-
-Action = Send | Close | Do
-
-
 # ---- state -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """Who the client is, and how channels of its project are found (by UUID or handle, in memory)."""
-
-    claims: Claims
-    resolve: Callable[[str], Channel | None]
-    lives_s: float | None
-    """From now until the token's end, leeway included; None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)

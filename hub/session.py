@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from hub.actions import Action, Admission, Admit, Apply, Close, Do, Fetch, Read, Renew, Request, Send
 from hub.auth import BadToken
 from hub.codec import frame_digest
 from hub.errors import Broken, CloseCode, Code, Refused
@@ -20,21 +21,7 @@ from hub.identity import Identity
 from hub.keys import Feed, User
 from hub.model import CatchUp, Channel, Claims, Event, Marked
 from hub.projects import Directory
-from hub.protocol import (
-    Action,
-    Admission,
-    Admit,
-    Apply,
-    Close,
-    Conversation,
-    Do,
-    Fetch,
-    Read,
-    Renew,
-    Request,
-    Send,
-    Timing,
-)
+from hub.protocol import Conversation, Timing
 from hub.registry import Registry
 from hub.store import Store, op_memory
 from hub.wheel import Wheel

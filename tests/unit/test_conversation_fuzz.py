@@ -12,24 +12,11 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from hub import frames
+from hub.actions import Admission, Admit, Apply, Close, Do, Fetch, Read, Renew, Request, Send
 from hub.errors import Broken, CloseCode, Code, Refused
 from hub.frames import JSON_PROTOCOL, MSGPACK_PROTOCOL
 from hub.model import START, CatchUp, Channel, Claims, Counts, Entry, Event, Marked, Page
-from hub.protocol import (
-    SLOW_BYTES,
-    Admission,
-    Admit,
-    Apply,
-    Close,
-    Conversation,
-    Do,
-    Fetch,
-    Read,
-    Renew,
-    Request,
-    Send,
-    Timing,
-)
+from hub.protocol import SLOW_BYTES, Conversation, Timing
 
 EXAMPLES = int(os.environ.get("BELLHUB_FUZZ_EXAMPLES", "120"))
 FRAMES = 200

@@ -20,11 +20,12 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT7
 
 from hub import codec, frames, protocol, store
+from hub.actions import Send
 from hub.codec import Malformed
 from hub.errors import CloseCode, Code
 from hub.frames import JSON_PROTOCOL, PROTOCOLS, ClientFrame
 from hub.model import CURSOR, HANDLE, USER_MAX, VERBS
-from hub.protocol import Conversation, Send, Timing
+from hub.protocol import Conversation, Timing
 from hub.sending import ENTRY_BYTES
 from hub.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 HUB = Path(__file__).parents[2] / "hub"
 FLOORS = (
     ("words", "errors model frames keys settings"),
-    ("rules", "codec auth protocol sending"),
+    ("rules", "codec auth actions protocol sending"),
     ("store", "scripts redis store bus embedded projects"),
     ("people", "identity registry wheel"),
     ("a session", "session"),

@@ -7,28 +7,11 @@ from typing import Any
 import pytest
 
 from hub import frames
+from hub.actions import Admission, Admit, Apply, Close, Do, Fetch, Read, Renew, Send
 from hub.errors import Broken, CloseCode, Code, Refused
 from hub.frames import JSON_PROTOCOL, Encoded
 from hub.model import CatchUp, Channel, Claims, Counts, Entry, Event, Marked, Page
-from hub.protocol import (
-    HELD_BYTES,
-    REFUSED,
-    REPAIR_RETRY_S,
-    SETTLE_S,
-    SLOW_BYTES,
-    START_BYTES,
-    Admission,
-    Admit,
-    Apply,
-    Close,
-    Conversation,
-    Do,
-    Fetch,
-    Read,
-    Renew,
-    Send,
-    Timing,
-)
+from hub.protocol import HELD_BYTES, REFUSED, REPAIR_RETRY_S, SETTLE_S, SLOW_BYTES, START_BYTES, Conversation, Timing
 
 TIMING = Timing(auth_s=5, ping_s=25, pong_s=10, max_age_s=43_200, leeway_s=30)
 CHANNELS = {f"c{n}": Channel(f"00000000-0000-7000-8000-{n:012d}", f"c{n}") for n in range(20)}

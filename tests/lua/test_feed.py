@@ -821,6 +821,13 @@ async def test_a_small_cap_is_never_exceeded_and_the_newest_stays(redis_server: 
             assert page.entries[0].id == published.id
 
 
+async def test_a_cap_that_was_lowered_is_met_at_the_next_send(store: Store, redis_server: RedisServer) -> None:
+    published = ids_of(await publish_many(store, 40))
+    async with open_store(redis_server.url, feed_entries=20) as smaller:
+        newest = await publish(smaller)
+        assert sorted(await everything(smaller)) == sorted([*published[21:], newest.id])
+
+
 async def test_entries_over_the_age_leave_oldest_first_50_at_a_time(redis_server: RedisServer) -> None:
     async with open_store(redis_server.url, feed_days=1) as store:
         old = ids_of(await publish_many(store, 60))

@@ -302,14 +302,14 @@ class Feeds(RuleBasedStateMachine):
         ever = self.models[feed].ever
         self.mark_ids(feed, verbs, tuple(dict.fromkeys(ever[place % len(ever)] for place in chosen)), op)
 
-    @rule(feed=feeds, verbs=st.lists(st.sampled_from(VERBS), min_size=1, max_size=4), chosen=picks)
-    def mark_in_turn(self, feed: str, verbs: list[str], chosen: list[int]) -> None:
-        """One verb after the other on the same entries, all of which are there."""
+    @rule(feed=feeds, verbs=st.lists(st.sampled_from(VERBS), min_size=1, max_size=4), chosen=picks, op=ops)
+    def mark_in_turn(self, feed: str, verbs: list[str], chosen: list[int], op: str | None) -> None:
+        """One verb after the other on the same entries, all of which are there; the first one with an `op`."""
         there = list(self.models[feed].entries)
         ids = tuple(dict.fromkeys(there[place % len(there)] for place in chosen)) if there else ()
-        for verb in verbs:
+        for place, verb in enumerate(verbs):
             if ids:
-                self.mark_ids(feed, {verb}, ids, None)
+                self.mark_ids(feed, {verb}, ids, None if place else op)
 
     @rule(feed=feeds, op=st.sampled_from(["o1", "o2"]))
     def repeat(self, feed: str, op: str) -> None:

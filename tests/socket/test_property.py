@@ -95,13 +95,14 @@ class Life:
 
     async def send(self, topic: str | None, source: str | None, soon: bool) -> None:
         fields = {"topic": topic, "source_key": source}
+        expires = time.time() + SOON_S
         if soon:
-            self.expiring.append(time.time() + SOON_S)
-            fields["expires_at"] = datetime.fromtimestamp(self.expiring[-1], UTC).isoformat()
+            self.expiring.append(expires)
+            fields["expires_at"] = datetime.fromtimestamp(expires, UTC).isoformat()
         try:
             await self.recording.send(**{name: value for name, value in fields.items() if value})
         except AssertionError:  # on a slow machine it is refused: over before it was there
-            if not soon or time.time() < self.expiring[-1]:
+            if not soon or time.time() < expires:
                 raise
 
     async def do_withdraw(self, place: int) -> None:

@@ -259,6 +259,7 @@ def test_after_the_end_nothing_is_done_any_more(follower: Talk) -> None:
     follower.passes(100_000)
     follower.perform(follower.talk.close(CloseCode.SLOW, "again"))
     assert (follower.take(), list(follower.todo), follower.talk.next_tick) == ([], [], None)
+    assert follower.talk.follows == ()
 
 
 def test_an_answer_that_comes_after_the_end_is_dropped(ann: Talk) -> None:
@@ -460,6 +461,11 @@ def test_once_settled_an_event_that_does_not_link_has_the_log_read_at_once(follo
     follower.answer(replay(6, 8))
     assert follower.cursors() == [cursor(6), cursor(7), cursor(8), cursor(9)]
     assert not follower.todo
+
+
+def test_an_event_that_linked_settles_it_too(follower: Talk) -> None:
+    follower.happens(entry_event(6), entry_event(8))
+    assert follower.todo[0] == Read(INBOX, cursor(6), 20, None)
 
 
 def test_a_cursor_that_is_larger_is_not_taken_for_newer(follower: Talk) -> None:
@@ -727,6 +733,18 @@ def test_a_list_is_answered_with_a_page(ann: Talk) -> None:
     assert [entry["id"] for entry in page["entries"]] == ["e5", "e4"]
 
 
+@pytest.mark.parametrize(("position", "kept"), [("after", "e60"), ("before", "e1")])
+def test_a_page_that_is_too_large_keeps_the_entries_nearest_to_its_position(
+    ann: Talk, position: str, kept: str
+) -> None:
+    ann.say("list", channel="inbox", limit=60, **{position: frames.page_token(1)})
+    ann.answer(page_of(60, entries=60, size=16_000))
+    (page,) = ann.take()
+    ids = [entry["id"] for entry in page["entries"]]
+    assert 20 < len(ids) < 60
+    assert kept in (ids[0], ids[-1])
+
+
 def test_while_a_list_runs_the_channels_events_wait_for_its_page(follower: Talk) -> None:
     follower.say("list", channel="inbox")
     follower.happens(entry_event(6), entry_event(7))
@@ -864,6 +882,14 @@ def test_32_frames_may_wait_and_one_more_is_refused_out_of_turn(ann: Talk) -> No
     ann.say("read", ref="later", channel="inbox", ids=["e1"])
     ann.answer(Marked(cursor(6), counts(4), ()))
     assert ann.take()[0]["ref"] == "later"
+
+
+def test_repairs_take_no_place_in_the_queue(follower: Talk) -> None:
+    follow(follower, 3, "c1")
+    fill(follower, 1)
+    follower.doubt()
+    fill(follower, 32)
+    assert follower.take() == []
 
 
 def test_256_refused_frames_are_borne_and_one_more_ends_it(ann: Talk) -> None:

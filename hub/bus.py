@@ -16,7 +16,7 @@ import hiredis
 
 from hub.errors import Refused, unavailable
 from hub.keys import probe_channel
-from hub.redis import DEADLINE_S, Reply, Wire, connect, greetings
+from hub.redis import DEADLINE_S, Reply, Wire, connect, greetings, keep_alive
 
 log = logging.getLogger("bellhub.bus")
 
@@ -102,15 +102,7 @@ class Bus:
 
     async def run(self) -> None:
         """Keeps the connection alive and probed; for ever."""
-        delay = 0.05
-        while True:
-            try:
-                await self._live_once()
-                delay = 0.05
-            except (OSError, TimeoutError) as error:
-                log.warning("bus.unreachable", extra={"error": str(error) or type(error).__name__})
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 1.0)
+        await keep_alive(self._live_once, "bus.unreachable")
 
     async def _live_once(self) -> None:
         wire = await connect(self.url, self._replied)

@@ -16,7 +16,7 @@ from typing import Any, cast
 import hiredis
 from redis.asyncio.connection import parse_url
 
-from hub.errors import unavailable
+from hub.errors import Refused, unavailable
 
 log = logging.getLogger("bellhub.redis")
 
@@ -102,6 +102,22 @@ def greetings(url: str) -> list[tuple[Value, ...]]:
     return commands
 
 
+async def keep_alive(live_once: Callable[[], Awaitable[None]], unreachable: str) -> None:
+    """Lives on one connection after the other, for ever; `unreachable` is the event logged when there is none."""
+    delay = 0.05
+    while True:
+        try:
+            await live_once()
+            delay = 0.05
+        except (OSError, TimeoutError, hiredis.ReplyError) as error:
+            log.warning(unreachable, extra={"error": str(error) or type(error).__name__})
+        except Refused as refused:  # the store stopped answering while the connection was made ready
+            if not refused.temporary:
+                raise
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, 1.0)
+
+
 Ask = Callable[..., Awaitable[Reply]]
 """Sends one command on a connection that is not open to others yet."""
 
@@ -145,18 +161,7 @@ class Link:
 
     async def run(self) -> None:
         """Connects, prepares, waits until the connection is lost, and again; for ever."""
-        delay = 0.05
-        while True:
-            try:
-                await self._live_once()
-                delay = 0.05
-            except (OSError, TimeoutError, hiredis.ReplyError) as error:
-                log.warning("redis.unreachable", extra={"error": str(error) or type(error).__name__})
-            except Exception as error:
-                if not getattr(error, "temporary", False):
-                    raise
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 1.0)
+        await keep_alive(self._live_once, "redis.unreachable")
 
     async def _live_once(self) -> None:
         wire = await connect(self.url, self._replied)

@@ -26,13 +26,13 @@ from hub.api.feed import FeedApi
 from hub.api.messaging import MessagingApi
 from hub.bus import Bus
 from hub.embedded import EmbeddedStore, durability, find_binary
+from hub.engine import Engine
 from hub.errors import CloseCode, Refused, unavailable
 from hub.health import health_routes
 from hub.identity import Identity
 from hub.model import SigningKey
 from hub.projects import Directory, Projects, check_schema, development_project
 from hub.protocol import Timing
-from hub.redis import Ask, Link
 from hub.registry import Registry
 from hub.session import Surroundings
 from hub.settings import Settings
@@ -60,9 +60,10 @@ class Hub:
         self.settings = settings
         self.failed = asyncio.Event()
         self.directory = Directory(development_project(signing_key) if development else None)
-        self.link = Link(self._prepare)
+        self.engine = Engine()
+        self.link = self.engine.link
         self.store = Store(
-            self.link,
+            self.engine,
             feed_entries=settings.feed_entries,
             feed_days=settings.feed_days,
             log_events=settings.log_events,
@@ -157,9 +158,6 @@ class Hub:
     async def _watch_store(self, store: EmbeddedStore) -> None:
         await store.failed.wait()
         raise RuntimeError("the embedded store keeps crashing")
-
-    async def _prepare(self, ask: Ask) -> None:
-        await self.store.prepare(ask)
 
     @property
     def client(self) -> redis.asyncio.Redis:

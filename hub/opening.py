@@ -20,11 +20,12 @@ from redis.exceptions import RedisError
 from hub.app import store_client
 from hub.bus import Bus
 from hub.embedded import EmbeddedStore, Locked, NoStore, NotStarted, find_binary, lent
+from hub.engine import Engine
 from hub.errors import Code, Refused, unavailable
 from hub.frames import dumps
 from hub.model import Project
 from hub.projects import DEFAULT, NewerSchema, Projects, check_schema
-from hub.redis import DEADLINE_S, Link
+from hub.redis import DEADLINE_S
 from hub.settings import Settings, variables
 from hub.store import Store
 
@@ -93,9 +94,10 @@ async def store_url(settings: Settings) -> AsyncIterator[str]:
 @asynccontextmanager
 async def linked(settings: Settings, url: str) -> AsyncIterator[Store]:
     """The feed engine, its scripts loaded. Raises `Refused` unavailable."""
-    link = Link(lambda ask: store.prepare(ask))
+    engine = Engine()
+    link = engine.link
     store = Store(
-        link,
+        engine,
         feed_entries=settings.feed_entries,
         feed_days=settings.feed_days,
         log_events=settings.log_events,

@@ -5,15 +5,12 @@ token's time of a user's own request (None where a producer or the hub itself as
 older than the user's last revocation.
 """
 
-import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import hiredis
-
-from hub.errors import Code, Refused, unavailable
+from hub.engine import Engine, text
 from hub.keys import Feed, User, digest
 from hub.model import (
     START,
@@ -30,10 +27,7 @@ from hub.model import (
     Published,
     Withdrawn,
 )
-from hub.redis import Ask, Link, Reply, Value
-from hub.scripts import Script, load
-
-log = logging.getLogger("bellhub.store")
+from hub.redis import Value
 
 OP_MS = 24 * 3600 * 1000
 OPS = 1000
@@ -42,17 +36,6 @@ REPLAY_BYTES = 1024 * 1024
 DAY_MS = 24 * 3600 * 1000
 
 _PARTS = ("log", "items", "marks", "active", "unseen", "unread", "archived", "dismissed", "expires")
-_DOWN = (
-    "LOADING",
-    "READONLY",
-    "MISCONF",
-    "OOM",
-    "CLUSTERDOWN",
-    "MASTERDOWN",
-    "TRYAGAIN",
-    "BUSY",
-    "NOREPLICAS",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +57,11 @@ class Memory:
 class Store:
     """All feeds of all users. `capacity`, `days` and `log_events` are the limits of one feed."""
 
-    def __init__(self, link: Link, *, feed_entries: int, feed_days: int, log_events: int) -> None:
-        self._link = link
+    def __init__(self, engine: Engine, *, feed_entries: int, feed_days: int, log_events: int) -> None:
+        self._engine = engine
         self._cap = feed_entries
         self._days = feed_days
         self._log_events = log_events
-        self._scripts = load()
-
-    async def prepare(self, ask: Ask) -> None:
-        """Loads all scripts: once for every connection, before its first command."""
-        for script in self._scripts.values():
-            await ask("SCRIPT", "LOAD", script.source)
 
     async def publish(
         self,
@@ -118,7 +95,7 @@ class Store:
                 "sourced": "1" if source_key else "",
             },
         )
-        return Published(_text(reply[1]), _text(reply[2]), replayed=reply[0] == b"replayed")
+        return Published(text(reply[1]), text(reply[2]), replayed=reply[0] == b"replayed")
 
     async def mark(
         self,
@@ -177,7 +154,7 @@ class Store:
         }
         reply = await self._feed_script("page", feed, args=args, claims=claims)
         after, before = (int(token) if token else None for token in reply[5:7])
-        return Page(_entries(reply[7:]), filters.limit, _text(reply[1]), _counts(reply[2:5]), after, before)
+        return Page(_entries(reply[7:]), filters.limit, text(reply[1]), _counts(reply[2:5]), after, before)
 
     async def entries(self, feed: Feed, ids: Sequence[str], claims: Claims | None = None) -> tuple[Entry, ...]:
         """Entries by id, in the order asked; all of them, or `Refused` not_found."""
@@ -187,11 +164,11 @@ class Store:
         """From a session's cursor to the top; None asks for a snapshot. `limit` bounds the snapshot's page."""
         args: dict[str, Value] = {"cursor": cursor or "", "limit": limit, "bytes": REPLAY_BYTES}
         reply = await self._feed_script("catch_up", feed, args=args, claims=claims)
-        mode, top, counts, expires = _text(reply[0]), _text(reply[1]), _counts(reply[2:5]), int(reply[5])
+        mode, top, counts, expires = text(reply[0]), text(reply[1]), _counts(reply[2:5]), int(reply[5])
         match mode:
             case "replay":
                 rows = zip(reply[6::3], reply[7::3], reply[8::3], strict=True)
-                events = tuple(parse_event(feed.channel, *(_text(part) for part in row)) for row in rows)
+                events = tuple(parse_event(feed.channel, *(text(part) for part in row)) for row in rows)
                 return CatchUp(mode, top, counts, events=events, expires=expires)
             case "snapshot":
                 after = int(reply[6]) if reply[6] else None
@@ -202,24 +179,23 @@ class Store:
     async def evict(self, feed: Feed) -> Check:
         """Takes out what is due now; tells when the next entry is."""
         reply = await self._feed_script("evict", feed)
-        return Check(_text(reply[1]), int(reply[2]))
+        return Check(text(reply[1]), int(reply[2]))
 
     async def check(self, user: User, channels: Sequence[str]) -> tuple[int | None, dict[str, str]]:
         """The user's `revoked_before` (seconds or None) and the cursors of some feeds, in one cheap read."""
         fields = ("revoked", *(f"cursor:{channel}" for channel in channels))
-        revoked, *cursors = await self._call("HMGET", user.meta, *fields)
-        tops = {c: _text(top) if top else START for c, top in zip(channels, cursors, strict=True)}
+        revoked, *cursors = await self._engine.call("HMGET", user.meta, *fields)
+        tops = {c: text(top) if top else START for c, top in zip(channels, cursors, strict=True)}
         return int(revoked) if revoked else None, tops
 
     async def revoke(self, user: User) -> int:
         """Refuses the user's tokens issued before now (seconds, rounded up); every hub ends their sessions."""
-        script = self._scripts["revoke"]
-        reply = await self._run(script, script.operands({"meta": user.meta, "events": user.events}, {}))
+        reply = await self._engine.run("revoke", {"meta": user.meta, "events": user.events}, {})
         return int(reply[1])
 
     async def announce(self, channel: str, message: str) -> None:
         """Publishes to a shard channel: probes, and `CONTROL`."""
-        await self._call("SPUBLISH", channel, message)
+        await self._engine.call("SPUBLISH", channel, message)
 
     # ---- how scripts are run ----------------------------------------------------------------------
 
@@ -255,7 +231,7 @@ class Store:
         rest: Sequence[Value] = (),
         claims: Claims | None = None,
     ) -> list[Any]:
-        """Runs a script over a feed; a refusal in its reply is raised."""
+        """Runs a script over a feed."""
         all_keys = {part: feed.key(part) for part in _PARTS}
         all_keys |= {"meta": feed.user.meta, "events": feed.user.events} | (keys or {})
         all_args: dict[str, Value] = {
@@ -267,30 +243,7 @@ class Store:
             "cap": self._cap,
             "age_us": self._days * DAY_MS * 1000,
         }
-        script = self._scripts[name]
-        reply = await self._run(script, script.operands(all_keys, all_args | (args or {}), rest))
-        _raise_refusal(reply)
-        return reply
-
-    async def _run(self, script: Script, operands: tuple[Value, ...]) -> list[Any]:
-        try:
-            reply = await self._call("EVALSHA", script.sha, *operands)
-        except hiredis.ReplyError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                raise
-            # The script cache is volatile (SCRIPT FLUSH, failover): the source goes along once more.
-            reply = await self._call("EVAL", script.source, *operands)
-        assert isinstance(reply, list)
-        return reply
-
-    async def _call(self, *command: Value) -> Reply:
-        try:
-            return await self._link.call(*command)
-        except hiredis.ReplyError as error:
-            if str(error).startswith(_DOWN):
-                log.warning("store.refuses", extra={"error": str(error)})
-                raise unavailable("the store cannot take this now") from error
-            raise
+        return await self._engine.run(name, all_keys, all_args | (args or {}), rest)
 
 
 def parse_event(channel: str, cursor: str, prev: str, data: str) -> Event:
@@ -325,29 +278,6 @@ def op_memory(feed: Feed, op: str, frame: str) -> Memory:
     return Memory(digest(feed.channel, op), frame)
 
 
-def _raise_refusal(reply: list[Any]) -> None:
-    match reply[0]:
-        case b"not_found":
-            ids = [_text(part) for part in reply[1:]]
-            message = f"no such entry: {ids[0][:64]!r}" + (f" and {len(ids) - 1} more" if len(ids) > 1 else "")
-            raise Refused(Code.NOT_FOUND, message, resource="entry", id=ids[0], ids=ids)
-        case b"revoked":
-            raise Refused(Code.REVOKED, "this user's tokens were revoked; sign in again")
-        case b"unknown_cursor":
-            raise Refused(
-                Code.CONFLICT,
-                "this cursor is not in the feed's history; subscribe again",
-                reason="unknown_cursor",
-            )
-        case b"idempotency_key_reused":
-            raise Refused(Code.IDEMPOTENCY_KEY_REUSED, "this key was used for another request within 24 hours")
-        case b"rate_limited":
-            raise Refused(Code.RATE_LIMITED, f"{OPS} ops remembered, at most {OPS} in 24 hours")
-        case b"past":
-            field = {"field": "expires_at", "message": "must be in the future", "reason": "past"}
-            raise Refused(Code.INVALID_REQUEST, "expires_at is not in the future", fields=[field])
-
-
 def _issued(claims: Claims | None) -> str:
     if claims is None:
         return ""
@@ -358,17 +288,13 @@ def _optional(micros: int | None) -> str:
     return "" if micros is None else str(micros)
 
 
-def _text(value: bytes) -> str:
-    return value.decode()
-
-
 def _counts(values: list[int]) -> Counts:
     return Counts(*values)
 
 
 def _entries(flat: list[bytes]) -> tuple[Entry, ...]:
     rows = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
-    return tuple(_entry(*(_text(part) for part in row)) for row in rows)
+    return tuple(_entry(*(text(part) for part in row)) for row in rows)
 
 
 def _entry(entry_id: str, score: str, body: str, packed: str) -> Entry:
@@ -378,9 +304,9 @@ def _entry(entry_id: str, score: str, body: str, packed: str) -> Entry:
 
 def _marked(reply: list[Any]) -> Marked:
     known = reply[5] == b"known"
-    changed = tuple(_text(part) for part in reply[6:]) if known else None
-    return Marked(_text(reply[1]), _counts(reply[2:5]), changed, replayed=reply[0] == b"replayed")
+    changed = tuple(text(part) for part in reply[6:]) if known else None
+    return Marked(text(reply[1]), _counts(reply[2:5]), changed, replayed=reply[0] == b"replayed")
 
 
 def _withdrawn(reply: list[Any]) -> Withdrawn:
-    return Withdrawn(_text(reply[1]), _counts(reply[2:5]), tuple(_text(part) for part in reply[5:]))
+    return Withdrawn(text(reply[1]), _counts(reply[2:5]), tuple(text(part) for part in reply[5:]))

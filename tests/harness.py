@@ -23,10 +23,10 @@ import websockets
 
 from hub import auth
 from hub.app import Hub, create_app, store_client
+from hub.engine import Engine
 from hub.frames import MSGPACK_PROTOCOL
 from hub.model import Project
 from hub.projects import Projects, add_origin, add_secret_key, add_signing_key
-from hub.redis import Link
 from hub.server import Server, listen
 from hub.settings import Settings
 from hub.store import Store
@@ -91,8 +91,9 @@ async def open_store(
     url: str, *, feed_entries: int = 1000, feed_days: int = 90, log_events: int = 500
 ) -> AsyncIterator[Store]:
     """The feed engine alone on a real Redis: no hub, no sockets."""
-    link = Link(lambda link: store.prepare(link))
-    store = Store(link, feed_entries=feed_entries, feed_days=feed_days, log_events=log_events)
+    engine = Engine()
+    link = engine.link
+    store = Store(engine, feed_entries=feed_entries, feed_days=feed_days, log_events=log_events)
     link.url = url
     running = asyncio.create_task(link.run())
     try:

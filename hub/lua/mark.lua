@@ -2,7 +2,7 @@
 -- uses: feed mark
 -- args: ...ids
 -- returns: {'ok'|'replayed', cursor, unseen, unread, total, 'known'|'trimmed', ...changed}
---   | {'not_found', ...ids} | {'idempotency_key_reused'} | {'rate_limited'}
+--   | {'not_found', ...ids} | {'idempotency_key_reused'} | {'rate_limited', most}
 
 local packed = marks_of(ids)
 local missing = {'not_found'}

@@ -1238,7 +1238,7 @@ async def test_a_flush_in_the_middle_of_many_calls_loses_and_doubles_none(
     async with open_store(redis_server.url) as other:
         sends = asyncio.gather(*(publish(store) for _ in range(200)))
         for _ in range(5):
-            await other._call("SCRIPT", "FLUSH")
+            await other._engine.call("SCRIPT", "FLUSH")
         published = await sends
     assert sorted(ids_of(published)) == sorted(event_ids(await log_of(redis_server)))
 

@@ -6,9 +6,9 @@ import time
 import jwt
 
 from hub.app import store_client
+from hub.engine import Engine
 from hub.keys import PROJECTS, User
 from hub.projects import Projects
-from hub.redis import Link
 from hub.store import Store
 from tests.conftest import StartHub
 from tests.harness import PRIVATE_PEM, SIGNING_KEY, RedisServer, RunningHub, until
@@ -84,8 +84,9 @@ async def test_a_spoilt_project_document_ends_no_hub(redis_server: RedisServer, 
 
 async def test_commands_never_run_in_another_database_after_a_reconnect(redis_server: RedisServer) -> None:
     store: Store
-    link = Link(lambda ask: store.prepare(ask))
-    store = Store(link, feed_entries=10, feed_days=1, log_events=10)
+    engine = Engine()
+    link = engine.link
+    store = Store(engine, feed_entries=10, feed_days=1, log_events=10)
     redis_server.client.execute_command("ACL", "SETUSER", "hub", "on", ">pw", "~*", "&*", "+@all")
     link.url = f"unix://hub:pw@{redis_server.socket}?db=3"
     running = asyncio.create_task(link.run())

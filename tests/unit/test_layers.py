@@ -10,7 +10,7 @@ HUB = Path(__file__).parents[2] / "hub"
 FLOORS = (
     ("words", "errors model frames keys settings"),
     ("rules", "codec auth actions protocol sending"),
-    ("store", "scripts redis store bus embedded projects"),
+    ("store", "scripts redis engine store bus embedded projects"),
     ("people", "identity registry wheel"),
     ("a session", "session"),
     ("what HTTP doors share", "api.doors"),

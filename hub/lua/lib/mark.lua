@@ -8,7 +8,7 @@ local function at_most_once()
   bulk('HDEL', memo, forgotten)
   local memory = redis.call('HGET', memo, op)
   if not memory then
-    if redis.call('ZCARD', ops) >= ops_max then return {'rate_limited'} end
+    if redis.call('ZCARD', ops) >= ops_max then return {'rate_limited', tostring(ops_max)} end
     return nil
   end
   local first_digest, cursor, wrote = string.match(memory, '^(%S+) (%S+) (%d)$')

@@ -21,7 +21,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hub import keys
-from hub.api.doors import LocalPages, RequestIds, feed_dialect, messaging_dialect
+from hub.api.callers import Callers
+from hub.api.doors import Door, LocalPages, RequestIds, feed_dialect, messaging_dialect
 from hub.api.feed import FeedApi
 from hub.api.messaging import MessagingApi
 from hub.bus import Bus
@@ -29,6 +30,7 @@ from hub.embedded import EmbeddedStore, durability, find_binary
 from hub.engine import Engine
 from hub.errors import CloseCode, Refused, unavailable
 from hub.health import health_routes
+from hub.idempotency import Answers
 from hub.identity import Identity
 from hub.model import SigningKey
 from hub.projects import Directory, Projects, check_schema, development_project
@@ -234,8 +236,11 @@ def create_app(hub: Hub) -> Starlette:
             await hub.stop()
 
     docs_url = hub.settings.docs_url
-    feed = FeedApi(hub.store, hub.identity, feed_dialect(docs_url)).routes()
-    messaging = MessagingApi(hub.store, hub.directory, messaging_dialect(docs_url)).routes()
+    callers, answers = Callers(hub.identity, hub.directory), Answers(hub.engine)
+    user_door = Door("/user/v1", feed_dialect(docs_url), callers.of_user_api, answers)
+    messaging_door = Door("/v1/messaging", messaging_dialect(docs_url), callers.of_messaging_api, answers)
+    feed = FeedApi(hub.store, user_door).routes()
+    messaging = MessagingApi(hub.store, messaging_door).routes()
     static = static_dir()
     routes: list[BaseRoute] = [
         socket_route(lambda: hub.around),

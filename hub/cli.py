@@ -45,7 +45,7 @@ from hub.opening import (
     with_store,
 )
 from hub.projects import DEFAULT, DEV_SECRET
-from hub.sending import read_sending
+from hub.sending import new_entry_id, read_sending
 from hub.settings import Settings
 
 DEV_KID = "dev"
@@ -535,7 +535,7 @@ async def send(
         request["data"] = _json(data)
     if expires_in is not None:
         request["expires_at"] = timestamp(int((time.time() + expires_in) * 1_000_000))
-    published = await publish(store.store, await store.project(project_id), read_sending(request))
+    published = await publish(store.store, await store.project(project_id), read_sending(request), new_entry_id())
     return {"id": published.id, "cursor": published.cursor}, published.id
 
 

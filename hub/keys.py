@@ -24,6 +24,11 @@ def digest(*parts: str) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def project_idem(project: str, key: str) -> str:
+    """The record of a request that is about no single user's feeds."""
+    return f"{{{project}}}:idem:{key}"
+
+
 def probe_channel(name: str) -> str:
     """The shard channel on which one hub process listens to itself."""
     return f"{{bellhub}}:probe:{name}"

@@ -171,12 +171,21 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered to a request with an idempotency key."""
+
+    status: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
-    """What a send did; `replayed` when its idempotency key had been used for the same body before."""
+    """What a send did. `replayed`: nothing, since it was done before; `answer` is what was answered then, if known."""
 
     id: str
     cursor: str
-    replayed: bool
+    answer: Answer | None = None
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """From what a producer sends to the entry that is stored (`docs/api.md`): one rule for REST and command line."""
 
-import json
 import secrets
 import time
 from typing import Annotated, Any, Literal
@@ -160,11 +159,6 @@ def new_entry_id() -> str:
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
-
-
-def request_digest_text(value: JSON) -> str:
-    """A canonical form of a request body: the same for the same request, however it was spelled."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _words(fault: ErrorDetails) -> str:

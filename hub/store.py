@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub.engine import Engine, text
+from hub.idempotency import Idempotency, operands, parse
 from hub.keys import Feed, User, digest
 from hub.model import (
     START,
@@ -39,14 +40,6 @@ _PARTS = ("log", "items", "marks", "active", "unseen", "unread", "archived", "di
 
 
 @dataclass(frozen=True, slots=True)
-class Idempotency:
-    """A key that makes a send happen once in 24 h: digests of its scope and of the request's body."""
-
-    key: str
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
 class Memory:
     """A client's `op`: digests of the op within its feed, and of the frame (protocol, section 1)."""
 
@@ -72,30 +65,30 @@ class Store:
         topic: str = "",
         expires: int = 0,
         source_key: str | None = None,
-        idempotency: Idempotency | None = None,
+        once: Idempotency | None = None,
     ) -> Published:
         """Puts one entry into a feed. `body` is its JSON without the closing brace; `expires` in µs, 0 never.
 
         Raises `Refused`: idempotency_key_reused; invalid_request when `expires` is not in the future.
         """
+        keys, args = operands(once, feed.user.meta)
         reply = await self._feed_script(
             "publish",
             feed,
-            keys={
-                "idem": feed.user.idem(idempotency.key) if idempotency else feed.user.meta,
-                "source": feed.source(source_key) if source_key else feed.user.meta,
-            },
-            args={
+            keys=keys | {"source": feed.source(source_key) if source_key else feed.user.meta},
+            args=args
+            | {
                 "id": entry_id,
                 "body": body,
                 "topic": topic,
                 "expires_us": expires,
-                "idem_digest": idempotency.body if idempotency else "",
-                "idem_ms": DAY_MS,
+                "idem_answer": once.answer if once else "",
                 "sourced": "1" if source_key else "",
             },
         )
-        return Published(text(reply[1]), text(reply[2]), replayed=reply[0] == b"replayed")
+        if reply[0] == b"ok":
+            return Published(text(reply[1]), text(reply[2]))
+        return Published(entry_id, START, answer=parse(reply), replayed=True)
 
     async def mark(
         self,
@@ -105,13 +98,14 @@ class Store:
         *,
         by: str | None = None,
         memory: Memory | None = None,
+        once: Idempotency | None = None,
         claims: Claims | None = None,
     ) -> Marked:
         """Applies verbs to entries: all of `ids` are in the feed, or `Refused` not_found and nothing happens.
 
         Raises `Refused`: idempotency_key_reused, rate_limited (too many ops), revoked.
         """
-        return _marked(await self._mark("mark", feed, verbs, by, memory, claims, {}, tuple(dict.fromkeys(ids))))
+        return _marked(await self._mark("mark", feed, verbs, by, memory, once, claims, {}, tuple(dict.fromkeys(ids))))
 
     async def mark_upto(
         self,
@@ -122,6 +116,7 @@ class Store:
         topic: str | None = None,
         by: str | None = None,
         memory: Memory | None = None,
+        once: Idempotency | None = None,
         claims: Claims | None = None,
     ) -> Marked:
         """Applies verbs to every active entry that arrived at or before the cursor `upto`.
@@ -129,7 +124,7 @@ class Store:
         Raises `Refused`: conflict for a cursor that this feed's history does not hold, and as `mark`.
         """
         args: dict[str, Value] = {"upto": upto, "topic": topic or ""}
-        return _marked(await self._mark("mark_upto", feed, verbs, by, memory, claims, args))
+        return _marked(await self._mark("mark_upto", feed, verbs, by, memory, once, claims, args))
 
     async def withdraw(self, feed: Feed, entry_id: str) -> Withdrawn:
         """Takes one entry back. Raises `Refused` not_found."""
@@ -206,11 +201,13 @@ class Store:
         verbs: Sequence[str],
         by: str | None,
         memory: Memory | None,
+        once: Idempotency | None,
         claims: Claims | None,
         args: dict[str, Value],
         ids: Sequence[str] = (),
     ) -> list[Any]:
-        args |= {
+        keys, once_args = operands(once, feed.user.meta)
+        args |= once_args | {
             "by": by or "-",
             "verbs": ",".join(verb for verb in VERBS if verb in verbs),
             "op": memory.op if memory else "",
@@ -218,7 +215,7 @@ class Store:
             "op_ms": OP_MS,
             "ops_max": OPS,
         }
-        keys = {"ops": feed.user.ops, "memo": feed.user.memo}
+        keys |= {"ops": feed.user.ops, "memo": feed.user.memo}
         return await self._feed_script(name, feed, keys=keys, args=args, rest=ids, claims=claims)
 
     async def _feed_script(

@@ -5,24 +5,35 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hub import keys
+from hub.api.callers import Caller
 from hub.auth import loopback_origin
 from hub.errors import TEMPORARY, Code, Refused
 from hub.frames import dumps
-from hub.model import JSON
+from hub.idempotency import Answers, Idempotency
+from hub.keys import User
+from hub.model import JSON, Answer
 
 log = logging.getLogger("bellhub.api")
 
 BODY_BYTES = 64 * 1024
+KEY_MAX = 255
+"""Characters in an `Idempotency-Key`."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Open = Callable[[Request], Awaitable[Response]]
+Identify = Callable[[Request], Awaitable[Caller]]
+Endpoint = Callable[[Request, Caller], Awaitable[Response]]
 Dialect = Callable[[Request, Refused], Response]
 
 STATUS = {
@@ -38,6 +49,39 @@ STATUS = {
     Code.UNAVAILABLE: 503,
     Code.INTERNAL: 500,
 }
+
+
+class Once(Enum):
+    """How a request with an `Idempotency-Key` is made to happen once.
+
+    ANSWER: it changes one feed, in one script, which remembers it under `request.state.once`; the answer is made
+    afterwards. SCRIPT: the answer is known before, and the script remembers both. STEPS: it takes several steps, each
+    of which can be repeated; while they run, the key is taken.
+    """
+
+    ANSWER = "answer"
+    SCRIPT = "script"
+    STEPS = "steps"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request with an `Idempotency-Key`: who asks what under which key, and a digest of all that was asked."""
+
+    caller: Caller
+    operation: str
+    key: str
+    digest: str
+
+    def record(self, user: User | None, status: int = 0, body: str = "") -> Idempotency:
+        """Its record beside a user's feeds, or the project's where it is about no single user.
+
+        `status` and `body` are the answer, where it is known before.
+        """
+        name = user.name if user else ""
+        record = keys.digest(self.caller.id, self.operation, name, self.key)
+        where = user.idem(record) if user else keys.project_idem(self.caller.project.id, record)
+        return Idempotency(where, self.digest, f"{status} {body}" if status else "")
 
 
 class RequestIds:
@@ -80,36 +124,138 @@ class LocalPages:
             await PlainTextResponse(f"origin {origin[:100]!r} is not allowed\n", 403)(scope, receive, send)
 
 
-def door(dialect: Dialect, endpoint: Endpoint) -> Endpoint:
-    """The endpoint, with what it refuses told in a dialect; a fault of the hub's own is logged and tells nothing."""
+class Door:
+    """The way into one API: who asks is found out, an `Idempotency-Key` is honoured, and what is refused is told in the
+    API's own dialect. A fault of the hub's own is logged and tells nothing.
 
-    async def answering(request: Request) -> Response:
+    `base` is the API's path: keys of one API are not those of another.
+    """
+
+    def __init__(self, base: str, dialect: Dialect, identify: Identify, answers: Answers) -> None:
+        self._base = base
+        self._dialect = dialect
+        self._identify = identify
+        self._answers = answers
+
+    def route(
+        self, method: str, path: str, endpoint: Endpoint, permission: str | None = None, once: Once | None = None
+    ) -> Route:
+        """One operation. `permission` is what the caller must have, `once` how an `Idempotency-Key` works there."""
+
+        async def answering(request: Request) -> Response:
+            return await self._answer(request, self._let_in(endpoint, permission, once, f"{method} {self._base}{path}"))
+
+        return Route(path, answering, methods=[method], name=f"{method} {self._base}{path}")
+
+    def _let_in(self, endpoint: Endpoint, permission: str | None, once: Once | None, operation: str) -> Open:
+        async def enter(request: Request) -> Response:
+            caller = await self._identify(request)
+            caller.need(permission)
+            given = request.headers.get("idempotency-key")
+            if given is None or once is None:
+                return await endpoint(request, caller)
+            if not 1 <= len(given) <= KEY_MAX:
+                raise bad_param("Idempotency-Key", f"{len(given)} characters, 1 to {KEY_MAX}")
+            asked = Asked(caller, operation, given, await _request_digest(request))
+            return await self._once(request, asked, once, lambda: endpoint(request, caller))
+
+        return enter
+
+    async def _once(
+        self, request: Request, asked: Asked, once: Once, work: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        """Does the work, unless it was done before: then the first answer is given again."""
+        request.state.asked = asked
+        request.state.once = record = asked.record(asked.caller.user)
+        try:
+            match once:
+                case Once.ANSWER:
+                    first = await self._answers.recall(record)
+                case Once.STEPS:
+                    first = await self._answers.begin(record)
+                case Once.SCRIPT:  # the script of the change recalls and remembers
+                    first = None
+        except Refused as refused:
+            raise _naming_key(refused, asked) from None
+        if first is not None:
+            return again(first)
+
+        async def doing(request: Request) -> Response:
+            try:
+                return await work()
+            except Refused as refused:
+                raise _naming_key(refused, asked) from None
+
+        response = await self._answer(request, doing)
+        record = request.state.once  # the endpoint may have said more closely what it is about
+        if response.status_code == 429 or response.status_code >= 500:
+            if once is Once.STEPS:
+                await self._answers.release(record)
+            return response
+        if "idempotent-replayed" in response.headers or (once is Once.SCRIPT and response.status_code < 300):
+            return response
+        given = Answer(response.status_code, bytes(response.body).decode())
+        try:
+            kept = await self._answers.finish(record, given)
+        except Refused as refused:
+            raise _naming_key(refused, asked) from None
+        return response if kept == given else again(kept)
+
+    async def _answer(self, request: Request, endpoint: Open) -> Response:
         try:
             return await endpoint(request)
         except Refused as refused:
-            return dialect(request, refused)
+            return self._dialect(request, refused)
         except Exception:
             log.exception("request.failed", extra={"request_id": request.state.request_id})
-            return dialect(request, Refused(Code.INTERNAL, "something went wrong in the hub"))
+            return self._dialect(request, Refused(Code.INTERNAL, "something went wrong in the hub"))
 
-    return answering
+
+def _naming_key(refused: Refused, asked: Asked) -> Refused:
+    if refused.code is Code.IDEMPOTENCY_KEY_REUSED:
+        refused.details["idempotency_key"] = asked.key
+    return refused
+
+
+def again(first: Answer) -> Response:
+    """The first answer once more."""
+    return answer(first.body, first.status, {"idempotent-replayed": "true"})
 
 
 def answer(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """JSON text that may not be cached: it is one user's."""
-    return Response(text, status, {"cache-control": "no-store"} | (headers or {}), "application/json")
+    """JSON text that may not be cached: it is one user's. Nothing at all where `text` is empty."""
+    kind = "application/json" if text else None
+    return Response(text or None, status, {"cache-control": "no-store"} | (headers or {}), kind)
 
 
 async def read_json(request: Request) -> Any:
     """The request's body. Raises `Refused` invalid_request (`reason`, no `fields`) for no JSON or too much of it."""
-    body = await _read(request)
+    return _parsed(await _read(request))
+
+
+def _parsed(body: bytes) -> Any:
     try:
         return json.loads(body, parse_constant=_not_json)
     except (ValueError, RecursionError):
         raise Refused(Code.INVALID_REQUEST, "the body is not JSON", reason="invalid_json") from None
 
 
+async def _request_digest(request: Request) -> str:
+    """The same for the same request, however its body was spelled: query and body are what was asked."""
+    body = await _read(request)
+    try:
+        said = json.dumps(_parsed(body), sort_keys=True, separators=(",", ":"))
+    except (Refused, RecursionError):
+        said = body.hex()
+    path = json.dumps(request.path_params, sort_keys=True)
+    return keys.digest(path, *sorted(f"{name}={value}" for name, value in request.query_params.multi_items()), said)
+
+
 async def _read(request: Request) -> bytes:
+    """The body, which is kept for whoever asks again."""
+    known: bytes | None = getattr(request.state, "body", None)
+    if known is not None:
+        return known
     size = 0
     chunks = []
     try:
@@ -120,11 +266,27 @@ async def _read(request: Request) -> bytes:
             chunks.append(chunk)
     except ClientDisconnect:  # nobody is there to read this, and nothing is wrong with the hub
         raise Refused(Code.INVALID_REQUEST, "the body ended early", reason="invalid_json") from None
-    return b"".join(chunks)
+    request.state.body = body = b"".join(chunks)
+    return body
 
 
 def _not_json(word: str) -> None:
     raise ValueError(f"{word} is not JSON")
+
+
+def once_of(request: Request) -> Idempotency | None:
+    """The record of this request, where it came with a key: for the script that makes the change."""
+    found: Idempotency | None = getattr(request.state, "once", None)
+    return found
+
+
+def about(request: Request, user: User | None, status: int = 0, body: str = "") -> Idempotency | None:
+    """As `once_of`, for a request that turns out to be about this user's feeds, and whose answer is known before."""
+    asked: Asked | None = getattr(request.state, "asked", None)
+    if asked is None:
+        return None
+    request.state.once = record = asked.record(user, status, body)
+    return record
 
 
 def bad_param(name: str, message: str) -> Refused:
@@ -176,7 +338,7 @@ def messaging_dialect(docs_url: str | None) -> Dialect:
             "message": refused.message,
             "param": fields[0]["field"] if fields else refused.details.get("param"),
             "doc_url": f"{_docs(request, docs_url)}/errors#{refused.code.value}-{status}",
-            "is_transient": refused.code in TEMPORARY,
+            "is_transient": is_transient(refused),
             "request_id": request.state.request_id,
             "details": refused.details,
         }
@@ -193,6 +355,11 @@ def _docs(request: Request, docs_url: str | None) -> str:
 
 def _retry_headers(refused: Refused) -> dict[str, str]:
     """A deterministic conflict says so to clients that would try again; a passing trouble says when."""
-    if refused.code is Code.CONFLICT:
-        return {"x-should-retry": "false"}
-    return {"retry-after": "1"} if refused.code in TEMPORARY else {}
+    if is_transient(refused):
+        return {"retry-after": "1"}
+    return {"x-should-retry": "false"} if refused.code is Code.CONFLICT else {}
+
+
+def is_transient(refused: Refused) -> bool:
+    """Whether the same request may do better in a moment."""
+    return refused.code in TEMPORARY or refused.details.get("reason") == "idempotency_in_progress"

@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hub import auth, codec
-from hub.api.doors import Dialect, answer, bad_param, door, read_json
+from hub import codec
+from hub.api.callers import Caller
+from hub.api.doors import Door, Once, answer, bad_param, once_of, read_json
 from hub.errors import Code, Refused
 from hub.frames import IDS, PAGE, dumps, page_object
-from hub.identity import Identity
-from hub.keys import Feed, User
-from hub.model import JSON, STATUSES, Claims, Entry, Filters
+from hub.keys import Feed
+from hub.model import JSON, STATUSES, Entry, Filters
 from hub.store import Store
 
 _VERB_OF = {"seen": "seen", "read": "read", "clicked": "click", "archived": "archive"}
@@ -32,93 +32,66 @@ _MAY_BECOME = {
 class FeedApi:
     """The endpoints. Every one is a user's own: the feed is that of the token's user."""
 
-    def __init__(self, store: Store, identity: Identity, dialect: Dialect) -> None:
+    def __init__(self, store: Store, door: Door) -> None:
         self._store = store
-        self._identity = identity
-        self._dialect = dialect
+        self._door = door
 
     def routes(self) -> list[Route]:
         entries = "/channels/{channel_id}/feed/entries"
         one = entries + "/{entry_id}"
+        route = self._door.route
         return [
-            Route(entries, door(self._dialect, self.list_entries), methods=["GET"]),
-            Route(entries, door(self._dialect, self.update_entries), methods=["PATCH"]),
-            Route(one, door(self._dialect, self.get_entry), methods=["GET"]),
-            Route(one, door(self._dialect, self.update_entry), methods=["PATCH"]),
+            route("GET", entries, self.list_entries),
+            route("PATCH", entries, self.update_entries, once=Once.ANSWER),
+            route("GET", one, self.get_entry),
+            route("PATCH", one, self.update_entry, once=Once.ANSWER),
         ]
 
-    async def list_entries(self, request: Request) -> Response:
+    async def list_entries(self, request: Request, caller: Caller) -> Response:
         """A page of the feed, newest first, with the counts of the whole feed."""
-        claims, feed = await self._feed(request)
-        page = await self._store.page(feed, _filters(request.query_params), claims)
+        feed = _feed(request, caller)
+        page = await self._store.page(feed, _filters(request.query_params), caller.claims)
         items = ",".join(entry.json() for entry in page.entries)
         rest = f'"page":{dumps(page_object(page))},"total_unread":{page.counts.unread}'
         return answer(f'{{"items":[{items}],{rest},"total_unseen":{page.counts.unseen}}}')
 
-    async def get_entry(self, request: Request) -> Response:
+    async def get_entry(self, request: Request, caller: Caller) -> Response:
         """One entry of the feed."""
-        claims, feed = await self._feed(request)
-        return answer((await self._one(feed, request.path_params["entry_id"], claims)).json())
+        feed = _feed(request, caller)
+        return answer((await self._one(feed, request.path_params["entry_id"], caller)).json())
 
-    async def update_entry(self, request: Request) -> Response:
+    async def update_entry(self, request: Request, caller: Caller) -> Response:
         """Sets states of one entry (seed 2); all of the body in one change, or nothing."""
-        claims, feed = await self._feed(request)
+        feed = _feed(request, caller)
         flags = _flags(await _body(request), "")
-        entry = await self._one(feed, request.path_params["entry_id"], claims)
-        await self._store.mark(feed, _verbs(flags, entry), [entry.id], claims=claims)
-        return answer((await self._one(feed, entry.id, claims)).json())
+        entry = await self._one(feed, request.path_params["entry_id"], caller)
+        verbs = _verbs(flags, entry)
+        await self._store.mark(feed, verbs, [entry.id], once=once_of(request), claims=caller.claims)
+        return answer((await self._one(feed, entry.id, caller)).json())
 
-    async def update_entries(self, request: Request) -> Response:
+    async def update_entries(self, request: Request, caller: Caller) -> Response:
         """Sets states of several entries: all of them, or none."""
-        claims, feed = await self._feed(request)
+        feed = _feed(request, caller)
         ids, flags = _batch(await _body(request))
-        entries = await self._store.entries(feed, ids, claims)
-        await self._store.mark(feed, _verbs(flags, entries[0]), ids, claims=claims)
-        entries = await self._store.entries(feed, ids, claims)
+        entries = await self._store.entries(feed, ids, caller.claims)
+        verbs = _verbs(flags, entries[0])
+        await self._store.mark(feed, verbs, ids, once=once_of(request), claims=caller.claims)
+        entries = await self._store.entries(feed, ids, caller.claims)
         return answer(f"[{','.join(entry.json() for entry in entries)}]")
 
-    async def _one(self, feed: Feed, entry_id: str, claims: Claims) -> Entry:
-        (entry,) = await self._store.entries(feed, [entry_id], claims)
+    async def _one(self, feed: Feed, entry_id: str, caller: Caller) -> Entry:
+        (entry,) = await self._store.entries(feed, [entry_id], caller.claims)
         return entry
 
-    async def _feed(self, request: Request) -> tuple[Claims, Feed]:
-        """Who asks, and for which feed. Raises `Refused`."""
-        claims = await self._claims(request.headers)
-        channel_id = request.path_params["channel_id"]
-        project = self._identity.project(request.headers["x-notiflows-api-key"])
-        channel = project.feed_channel(channel_id)
-        if channel is None:
-            shown = channel_id[:64]
-            raise Refused(Code.NOT_FOUND, f"no such channel: {shown!r}", resource="channel", id=shown)
-        return claims, User(claims.project, claims.user).feed(channel.handle)
 
-    async def _claims(self, headers: Mapping[str, str]) -> Claims:
-        api_key = headers.get("x-notiflows-api-key")
-        token, name = headers.get("x-notiflows-user-key"), headers.get("x-notiflows-user-id")
-        try:
-            project = self._identity.project(api_key or "")
-        except Refused:
-            message = "x-notiflows-api-key is missing" if not api_key else "unknown api key"
-            raise Refused(Code.INVALID_TOKEN, message, auth="api_key") from None
-        try:
-            if (token is None) == (name is None):
-                raise auth.BadToken("exactly one of x-notiflows-user-key and x-notiflows-user-id is needed")
-            if token is not None:
-                claims = self._identity.by_token(project, token)
-            else:
-                claims = self._identity.by_name(project, _utf8(name or ""))
-        except Refused as refused:
-            raise Refused(Code.INVALID_TOKEN, refused.message, auth="user_key") from None
-        await self._identity.not_revoked(claims)
-        return claims
-
-
-def _utf8(header: str) -> str:
-    """A header's text, which ASGI servers show as Latin-1. Raises `Refused`."""
-    try:
-        return header.encode("latin-1").decode()
-    except UnicodeDecodeError:
-        raise auth.BadToken("x-notiflows-user-id is not UTF-8") from None
+def _feed(request: Request, caller: Caller) -> Feed:
+    """The caller's feed on the channel in the path. Raises `Refused` not_found."""
+    channel_id = request.path_params["channel_id"]
+    channel = caller.project.feed_channel(channel_id)
+    if channel is None or caller.user is None:
+        shown = channel_id[:64]
+        raise Refused(Code.NOT_FOUND, f"no such channel: {shown!r}", resource="channel", id=shown)
+    return caller.user.feed(channel.handle)
 
 
 async def _body(request: Request) -> object:

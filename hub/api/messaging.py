@@ -1,86 +1,68 @@
 """The Messaging API (seed 1): so far, sending and taking back."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hub import auth, keys
-from hub.api.doors import Dialect, answer, bad_param, door, read_json
+from hub.api.callers import Caller
+from hub.api.doors import Door, Once, about, again, answer, bad_param, read_json
 from hub.codec import check_user
 from hub.errors import Code, Refused
 from hub.frames import dumps
+from hub.idempotency import Idempotency
 from hub.keys import User
-from hub.model import Channel, Project, Published, SecretKey
-from hub.projects import Directory
-from hub.sending import Sending, entry_body, new_entry_id, read_sending, request_digest_text
-from hub.store import Idempotency, Store
-
-KEY_MAX = 255
-"""Characters in an `Idempotency-Key`."""
+from hub.model import Channel, Project, Published
+from hub.sending import Sending, entry_body, new_entry_id, read_sending
+from hub.store import Store
 
 
 class MessagingApi:
     """The endpoints. A producer acts with an `sk_` key, whose role must grant what it does."""
 
-    def __init__(self, store: Store, directory: Directory, dialect: Dialect) -> None:
+    def __init__(self, store: Store, door: Door) -> None:
         self._store = store
-        self._directory = directory
-        self._dialect = dialect
+        self._door = door
 
     def routes(self) -> list[Route]:
+        route = self._door.route
         return [
-            Route("/notifications", door(self._dialect, self.send), methods=["POST"]),
-            Route("/notifications", door(self._dialect, self.withdraw_source), methods=["DELETE"]),
-            Route("/notifications/{entry_id}", door(self._dialect, self.withdraw), methods=["DELETE"]),
+            route("POST", "/notifications", self.send, "alerts:create", once=Once.SCRIPT),
+            route("DELETE", "/notifications", self.withdraw_source, "alerts:create"),
+            route("DELETE", "/notifications/{entry_id}", self.withdraw, "alerts:create"),
         ]
 
-    async def send(self, request: Request) -> Response:
-        """Puts one entry into a user's feed; 202 when it is stored. With `Idempotency-Key` it happens once."""
-        project, key = self._producer(request, "alerts:create")
+    async def send(self, request: Request, caller: Caller) -> Response:
+        """Puts one entry into a user's feed; 202 when it is stored."""
         body = await read_json(request)
+        entry_id = new_entry_id()
+        result = dumps({"object": "notification_send_result", "id": entry_id, "enqueued": 1})
+        once = about(request, _target(body, caller.project), 202, result)
         sending = read_sending(body)
-        once = _idempotency(request, key, sending, request_digest_text(body))
-        try:
-            published = await publish(self._store, project, sending, once)
-        except Refused as refused:
-            if refused.code is Code.IDEMPOTENCY_KEY_REUSED:
-                refused.details["idempotency_key"] = request.headers["idempotency-key"]
-            raise
-        headers = {"idempotent-replayed": "true"} if published.replayed else {}
-        result = {"object": "notification_send_result", "id": published.id, "enqueued": 1}
-        return answer(dumps(result), 202, headers)
+        published = await publish(self._store, caller.project, sending, entry_id, once)
+        if published.answer is not None:
+            return again(published.answer)
+        return answer(result, 202)
 
-    async def withdraw(self, request: Request) -> Response:
+    async def withdraw(self, request: Request, caller: Caller) -> Response:
         """Takes one entry back, from whichever of the user's feeds holds it; 404 when none does."""
-        project, _ = self._producer(request, "alerts:create")
         entry_id = request.path_params["entry_id"]
-        return _withdrawn(await withdraw(self._store, project, _user(request, project), entry_id))
+        return _withdrawn(await withdraw(self._store, caller.project, _user(request, caller.project), entry_id))
 
-    async def withdraw_source(self, request: Request) -> Response:
+    async def withdraw_source(self, request: Request, caller: Caller) -> Response:
         """Takes back everything the user was sent with one source key; nothing there is no error."""
-        project, _ = self._producer(request, "alerts:create")
-        user = _user(request, project)
+        user = _user(request, caller.project)
         source_key = request.query_params.get("source_key", "")
-        return _withdrawn(await withdraw_source(self._store, project, user, source_key))
-
-    def _producer(self, request: Request, permission: str) -> tuple[Project, SecretKey]:
-        """Who sends. Raises `Refused`: 401 without a live key, 403 without the permission."""
-        scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-        found = self._directory.by_secret(secret.strip()) if scheme.lower() == "bearer" else None
-        if found is None:
-            raise Refused(Code.INVALID_TOKEN, "a live secret key is needed: Authorization: Bearer sk_…")
-        project, key = found
-        if permission not in auth.permissions(key.role):
-            raise Refused(Code.FORBIDDEN, f"this key does not grant {permission}", required_scope=permission)
-        return project, key
+        return _withdrawn(await withdraw_source(self._store, caller.project, user, source_key))
 
 
-async def publish(store: Store, project: Project, sending: Sending, once: Idempotency | None = None) -> Published:
+async def publish(
+    store: Store, project: Project, sending: Sending, entry_id: str, once: Idempotency | None = None
+) -> Published:
     """Puts what a producer sends into the feed it names. Raises `Refused`, also as `Store.publish`."""
     channel = channel_of(project, sending.channel)
-    entry_id = new_entry_id()
     return await store.publish(
         User(project.id, sending.target.id).feed(channel.handle),
         entry_id,
@@ -88,7 +70,7 @@ async def publish(store: Store, project: Project, sending: Sending, once: Idempo
         topic=sending.topic or "",
         expires=sending.expires,
         source_key=sending.source_key,
-        idempotency=once,
+        once=once,
     )
 
 
@@ -137,15 +119,12 @@ def _user(request: Request, project: Project) -> User:
         raise bad_param("user", refused.message) from None
 
 
-def _idempotency(request: Request, key: SecretKey, sending: Sending, body: str) -> Idempotency | None:
-    """The record of this send: by caller, method, route, target and key (`docs/api.md`)."""
-    given = request.headers.get("idempotency-key")
-    if given is None:
+def _target(body: Any, project: Project) -> User | None:
+    """Whom a send is for, as far as can be told before it is checked: a refusal belongs to the same key."""
+    try:
+        return User(project.id, check_user(body["target"]["id"]))
+    except (Refused, TypeError, KeyError):
         return None
-    if not 1 <= len(given) <= KEY_MAX:
-        raise bad_param("Idempotency-Key", f"{len(given)} characters, 1 to {KEY_MAX}")
-    scope = (key.id, "POST", "/v1/messaging/notifications", sending.target.id, given)
-    return Idempotency(keys.digest(*scope), keys.digest(body))
 
 
 def _withdrawn(ids: Iterable[str]) -> Response:

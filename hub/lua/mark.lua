@@ -1,5 +1,5 @@
 -- Mark entries by id: all of them are in the feed and each verb is applied to each, or nothing happens.
--- uses: feed mark
+-- uses: feed once mark
 -- args: ...ids
 -- returns: {'ok'|'replayed', cursor, unseen, unread, total, 'known'|'trimmed', ...changed}
 --   | {'not_found', ...ids} | {'idempotency_key_reused'} | {'rate_limited', most}

@@ -1,5 +1,5 @@
 -- Mark every active entry whose `entry` event is at or before a cursor. What arrived later is spared.
--- uses: feed mark
+-- uses: feed once mark
 -- args: upto topic
 -- returns: as mark.lua | {'unknown_cursor'}
 

@@ -1,42 +1,21 @@
 -- Put one new entry into a feed. With an idempotency key it happens once: the key is remembered here, with the
--- change. A feed over its cap loses its oldest entries in one `gone` event after the `entry`.
--- uses: feed evict
--- keys: idem source
--- args: id body topic expires_us:int idem_digest idem_ms:int sourced
--- returns: {'ok'|'replayed', id, cursor} | {'idempotency_key_reused'} | {'past'}
+-- change. An id that is in the feed already is not put there again. A feed over its cap loses its oldest entries in one
+-- `gone` event after the `entry`.
+-- uses: feed evict once put
+-- args: id body topic expires_us:int idem_answer
+-- returns: {'ok', id, cursor} | {'recalled', answer} | {'known', id} | {'idempotency_key_reused'} | {'past'}
 
-if idem_digest ~= '' then
-  local memory = redis.call('GET', idem)
-  if memory then
-    local first_digest, first_id, cursor = string.match(memory, '^(%S+) (%S+) (%S+)$')
-    if first_digest ~= idem_digest then return {'idempotency_key_reused'} end
-    return {'replayed', first_id, cursor}
-  end
+local memory = recall()
+if memory then return memory end
+if redis.call('HEXISTS', items, id) == 1 then
+  memorize(idem_answer)
+  return {'known', id}
 end
 if expires_us > 0 and expires_us <= now then return {'past'} end
-
-local us = next_us()
-local at = digits(us)
-redis.call('HSET', items, id, body)
-redis.call('HSET', marks, id, '|||||' .. at .. '|' .. topic)
-for _, index in ipairs({active, unseen, unread}) do redis.call('ZADD', index, at, id) end
-if expires_us > 0 then redis.call('ZADD', expires, digits(expires_us), id) end
-append(us, 'entry', digits(expires_us) .. ' ' .. body)
+put(id, body, topic, expires_us)
 local cursor = last
 evict()
-
-if sourced ~= '' then
-  redis.call('SADD', source, id)
-  if redis.call('SCARD', source) > cap then  -- forget those that left the feed since
-    local ids = redis.call('SMEMBERS', source)
-    for i, packed in ipairs(marks_of(ids)) do
-      if not packed then redis.call('SREM', source, ids[i]) end
-    end
-  end
-  redis.call('PEXPIREAT', source, ends)
-end
-if idem_digest ~= '' then
-  redis.call('SET', idem, idem_digest .. ' ' .. id .. ' ' .. cursor, 'PX', idem_ms)
-end
+remember_source(id)
+memorize(idem_answer)
 keep()
 return {'ok', id, cursor}

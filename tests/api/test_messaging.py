@@ -540,13 +540,22 @@ async def test_the_key_belongs_to_one_user_and_one_producer(hub: RunningHub, htt
     assert not any("idempotent-replayed" in answer.headers for answer in answers)
 
 
-async def test_what_was_refused_does_not_use_up_its_key(http: Http, ann: str) -> None:
-    assert (await once(http, ann, "k", title="")).status_code == 400
-    assert (await once(http, ann, "k", channel="nowhere")).status_code == 404
-    assert (await once(http, ann, "k", expires_at="2001-01-01T00:00:00Z")).status_code == 400
-    answer = await once(http, ann, "k")
-    assert answer.status_code == 202
-    assert "idempotent-replayed" not in answer.headers
+@pytest.mark.parametrize(
+    "wrong", [{"title": ""}, {"channel": "nowhere"}, {"expires_at": "2001-01-01T00:00:00Z"}, {"target": 1}]
+)
+async def test_a_refusal_is_remembered_with_its_key(http: Http, ann: str, wrong: Any) -> None:
+    first, again = await once(http, ann, "k", **wrong), await once(http, ann, "k", **wrong)
+    assert first.status_code in (400, 404)
+    assert (again.status_code, again.text) == (first.status_code, first.text)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert "idempotent-replayed" not in first.headers
+
+
+@pytest.mark.parametrize("other", [{}, {"title": "other"}, {"title": ""}, {"channel": "nowhere"}])
+async def test_after_a_refusal_another_request_is_another_one(http: Http, ann: str, other: Any) -> None:
+    await once(http, ann, "k", priority="x")
+    answer = await once(http, ann, "k", **other)
+    assert error(answer, 422, "idempotency_error", "idempotency_key_reused")["details"] == {"idempotency_key": "k"}
 
 
 async def test_a_replay_after_the_entry_was_taken_back_sends_nothing(hub: RunningHub, http: Http, ann: str) -> None:

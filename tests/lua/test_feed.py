@@ -14,10 +14,11 @@ from redis import Redis
 from redis.crc import key_slot
 
 from hub.errors import Code, Refused
+from hub.idempotency import Idempotency
 from hub.keys import Feed, User, digest
-from hub.model import START, STATUSES, VERBS, Claims, Counts, Entry, Event, Filters, Page, Published, micros_of
+from hub.model import START, STATUSES, VERBS, Answer, Claims, Counts, Entry, Event, Filters, Page, Published, micros_of
 from hub.sending import new_entry_id
-from hub.store import OPS, Idempotency, Memory, Store, op_memory, parse_event
+from hub.store import OPS, Memory, Store, op_memory, parse_event
 from tests.harness import PATIENCE_S, RedisServer, open_store
 
 ANN = User("default", "ann")
@@ -225,25 +226,35 @@ async def test_a_body_comes_back_byte_for_byte(store: Store) -> None:
 
 
 async def test_a_send_with_a_known_idempotency_key_happens_once(store: Store) -> None:
-    key = Idempotency("k" * 32, "b" * 32)
-    first = await publish(store, idempotency=key)
-    again = await publish(store, idempotency=key)
-    assert again == Published(first.id, first.cursor, replayed=True)
+    key = Idempotency(ANN.idem("k"), "b" * 32, '202 {"id":"first\n"}')
+    first = await publish(store, once=key)
+    again = await publish(store, once=key)
+    assert (first.replayed, again.replayed) == (False, True)
+    assert again.answer == Answer(202, '{"id":"first\n"}')
     assert (await store.page(INBOX, Filters())).counts.total == 1
 
 
 async def test_one_of_many_equal_sends_at_once_makes_the_entry(store: Store, redis_server: RedisServer) -> None:
-    key = Idempotency("k" * 32, "b" * 32)
+    def key(answer: int) -> Idempotency:
+        return Idempotency(ANN.idem("k"), "b" * 32, f"202 {answer}")
+
     async with open_store(redis_server.url) as other:
-        results = await asyncio.gather(*(publish(s, idempotency=key) for _ in range(20) for s in (store, other)))
-    assert sum(not result.replayed for result in results) == 1
-    assert len({(result.id, result.cursor) for result in results}) == 1
+        calls = [publish(s, once=key(i)) for i, s in enumerate([store, other] * 20)]
+        results = await asyncio.gather(*calls)
+    (winner,) = (i for i, result in enumerate(results) if not result.replayed)
+    assert {result.answer for result in results if result.replayed} == {Answer(202, str(winner))}
+    assert len(await log_of(redis_server)) == 1
+
+
+async def test_an_id_is_put_into_a_feed_once(store: Store, redis_server: RedisServer) -> None:
+    assert not (await store.publish(INBOX, "e1", '{"id":"e1"')).replayed
+    assert (await store.publish(INBOX, "e1", '{"id":"e1"')).replayed
     assert len(await log_of(redis_server)) == 1
 
 
 async def test_a_known_idempotency_key_with_another_body_is_refused(store: Store) -> None:
-    await publish(store, idempotency=Idempotency("k" * 32, "b" * 32))
-    refused = await refusal(publish(store, idempotency=Idempotency("k" * 32, "c" * 32)))
+    await publish(store, once=Idempotency(ANN.idem("k"), "b" * 32))
+    refused = await refusal(publish(store, once=Idempotency(ANN.idem("k"), "c" * 32)))
     assert refused.code is Code.IDEMPOTENCY_KEY_REUSED
     assert (await store.page(INBOX, Filters())).counts.total == 1
 
@@ -251,11 +262,11 @@ async def test_a_known_idempotency_key_with_another_body_is_refused(store: Store
 async def test_an_idempotency_key_is_remembered_a_day_and_works_after_the_entry_is_gone(
     store: Store, redis_server: RedisServer
 ) -> None:
-    key = Idempotency("k" * 32, "b" * 32)
-    first = await publish(store, idempotency=key)
+    key = Idempotency(ANN.idem("k"), "b" * 32)
+    first = await publish(store, once=key)
     await store.withdraw(INBOX, first.id)
-    assert (await publish(store, idempotency=key)).replayed
-    assert 0 < redis_server.client.pttl(ANN.idem(key.key)) <= 24 * 3600 * 1000
+    assert (await publish(store, once=key)).replayed
+    assert 0 < redis_server.client.pttl(key.record) <= 24 * 3600 * 1000
 
 
 @pytest.mark.parametrize("ago_us", [0, 1, HOUR_US])
@@ -1103,7 +1114,9 @@ async def busy_feed(store: Store, redis: RedisServer, user: User = ANN, key: str
     """Something in every kind of key that a feed has."""
     feed = user.feed("inbox")
     later = store_time(redis) + HOUR_US
-    first = await publish(store, feed, source_key=key, expires=later, idempotency=Idempotency(digest(key), "b" * 32))
+    first = await publish(
+        store, feed, source_key=key, expires=later, once=Idempotency(feed.user.idem(digest(key)), "b" * 32)
+    )
     published = [first, *await publish_many(store, 3, feed, topic=key)]
     await store.mark(feed, ["archive"], [published[1].id], memory=op_memory(feed, key, "f" * 32))
     await store.mark(feed, ["dismiss"], [published[2].id])

@@ -10,9 +10,10 @@ HUB = Path(__file__).parents[2] / "hub"
 FLOORS = (
     ("words", "errors model frames keys settings"),
     ("rules", "codec auth actions protocol sending"),
-    ("store", "scripts redis engine store bus embedded projects"),
+    ("store", "scripts redis engine idempotency store bus embedded projects"),
     ("people", "identity registry wheel"),
     ("a session", "session"),
+    ("who asks over HTTP", "api.callers"),
     ("what HTTP doors share", "api.doors"),
     ("doors", "ws health api.*"),
     ("the parts wired", "app"),

@@ -2,17 +2,8 @@
 -- keys: ops memo
 -- args: by verbs op digest op_ms:int ops_max:int
 
-local function at_most_once()
-  local forgotten = redis.call('ZRANGEBYSCORE', ops, '-inf', digits(now - op_ms * 1000))
-  bulk('ZREM', ops, forgotten)
-  bulk('HDEL', memo, forgotten)
-  local memory = redis.call('HGET', memo, op)
-  if not memory then
-    if redis.call('ZCARD', ops) >= ops_max then return {'rate_limited', tostring(ops_max)} end
-    return nil
-  end
-  local first_digest, cursor, wrote = string.match(memory, '^(%S+) (%S+) (%d)$')
-  if first_digest ~= digest then return {'idempotency_key_reused'} end
+-- What a change did that was made before: its cursor and, while the log tells, its ids; the counts are today's.
+local function replay(cursor, wrote)
   local fresh, open, all = counts()
   local reply = {'replayed', cursor, fresh, open, all, 'known'}
   if wrote == '1' then
@@ -26,7 +17,22 @@ local function at_most_once()
   return reply
 end
 
+local function at_most_once()
+  local forgotten = redis.call('ZRANGEBYSCORE', ops, '-inf', digits(now - op_ms * 1000))
+  bulk('ZREM', ops, forgotten)
+  bulk('HDEL', memo, forgotten)
+  local memory = redis.call('HGET', memo, op)
+  if not memory then
+    if redis.call('ZCARD', ops) >= ops_max then return {'rate_limited', tostring(ops_max)} end
+    return nil
+  end
+  local first_digest, cursor, wrote = string.match(memory, '^(%S+) (%S+) (%d)$')
+  if first_digest ~= digest then return {'idempotency_key_reused'} end
+  return replay(cursor, wrote)
+end
+
 local function remember(cursor, wrote)
+  memorize('0 ' .. cursor .. ' ' .. wrote)
   if op == '' then return end
   redis.call('ZADD', ops, digits(now), op)
   redis.call('HSET', memo, op, digest .. ' ' .. cursor .. ' ' .. wrote)
@@ -109,6 +115,12 @@ local function apply(ids, packed)
   return reply
 end
 
+local memory = recall()
+if memory then
+  if memory[1] ~= 'recalled' then return memory end
+  local cursor, wrote = string.match(memory[2], '^0 (%S+) (%d)$')
+  return replay(cursor or last, cursor and wrote or '0')
+end
 if op ~= '' then
   local answer = at_most_once()
   if answer then return answer end

@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -22,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from hub import keys
 from hub.api.callers import Callers
-from hub.api.doors import Door, LocalPages, RequestIds, feed_dialect, messaging_dialect
+from hub.api.doors import Door, LocalPages, RequestIds, feed_dialect, messaging_dialect, no_such_operation
 from hub.api.feed import FeedApi
 from hub.api.messaging import MessagingApi
 from hub.bus import Bus
@@ -237,8 +238,9 @@ def create_app(hub: Hub) -> Starlette:
 
     docs_url = hub.settings.docs_url
     callers, answers = Callers(hub.identity, hub.directory), Answers(hub.engine)
-    user_door = Door("/user/v1", feed_dialect(docs_url), callers.of_user_api, answers)
-    messaging_door = Door("/v1/messaging", messaging_dialect(docs_url), callers.of_messaging_api, answers)
+    envelope, messaging_envelope = feed_dialect(docs_url), messaging_dialect(docs_url)
+    user_door = Door("/user/v1", envelope, callers.of_user_api, answers)
+    messaging_door = Door("/v1/messaging", messaging_envelope, callers.of_messaging_api, answers)
     feed = FeedApi(hub.store, user_door).routes()
     messaging = MessagingApi(hub.store, messaging_door).routes()
     static = static_dir()
@@ -256,7 +258,11 @@ def create_app(hub: Hub) -> Starlette:
         # A page elsewhere that a resolver points at this machine has another Host.
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK, www_redirect=False))
         middleware.append(Middleware(LocalPages))
-    return Starlette(routes=routes, middleware=middleware, lifespan=lifespan)
+    apis = ("/user/v1", "/api/user/v1", "/admin/v1", "/api/admin/v1")
+    unknown = no_such_operation(dict.fromkeys(apis, envelope) | {"/v1/messaging": messaging_envelope})
+    return Starlette(
+        routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers={HTTPException: unknown}
+    )
 
 
 def static_dir() -> Path:

@@ -4,12 +4,13 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -294,11 +295,39 @@ def bad_param(name: str, message: str) -> Refused:
     return Refused(Code.INVALID_REQUEST, f"{name}: {message}", reason="invalid_param", param=name)
 
 
+def no_such_operation(dialects: Mapping[str, Dialect]) -> Callable[[Request, Exception], Response]:
+    """Answers 404 and 405 of the router in the dialect of the API whose path it is; elsewhere in plain text."""
+
+    def handler(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path = request.scope["path"].removeprefix(request.state.root)
+        dialect = next((dialect for prefix, dialect in dialects.items() if path.startswith(f"{prefix}/")), None)
+        if dialect is None or error.status_code not in (404, 405):
+            return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
+        shown = path[:100]
+        if error.status_code == 404:
+            refused = Refused(Code.NOT_FOUND, f"nothing is at {shown!r}", resource="path", id=shown)
+        else:
+            refused = Refused(Code.INVALID_REQUEST, f"{request.method} is not possible at {shown!r}", reason=_METHOD)
+        response = dialect(request, refused)
+        response.headers.update(error.headers or {})
+        return response
+
+    return handler
+
+
+_METHOD = "method_not_allowed"
+
+
+def _status(refused: Refused) -> int:
+    return 405 if refused.details.get("reason") == _METHOD else STATUS[refused.code]
+
+
 def feed_dialect(docs_url: str | None) -> Dialect:
     """Seed 2's envelope, for the User and the Admin API."""
 
     def error(request: Request, refused: Refused) -> Response:
-        status, code = STATUS[refused.code], _FEED_CODE[refused.code]
+        status, code = _status(refused), _FEED_CODE[refused.code]
         if refused.code is Code.INVALID_REQUEST and "fields" in refused.details:
             status, code = 422, "validation_error"
         body = {
@@ -327,7 +356,7 @@ def messaging_dialect(docs_url: str | None) -> Dialect:
     """Seed 1's envelope, for the Messaging API."""
 
     def error(request: Request, refused: Refused) -> Response:
-        status = STATUS[refused.code]
+        status = _status(refused)
         kind = "invalid_request_error" if status < 500 else "api_error"
         if refused.code is Code.IDEMPOTENCY_KEY_REUSED:
             kind = "idempotency_error"

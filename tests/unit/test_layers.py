@@ -8,6 +8,7 @@ import pytest
 
 HUB = Path(__file__).parents[2] / "hub"
 FLOORS = (
+    ("a producer's side, which knows nothing of the hub", "client"),
     ("words", "errors model frames keys settings"),
     ("rules", "codec auth actions protocol sending"),
     ("store", "scripts redis engine idempotency store bus embedded projects"),
@@ -22,7 +23,7 @@ FLOORS = (
     ("the command line", "cli"),
     ("its name", "__main__"),
 )
-SIDEWAYS = 3
+SIDEWAYS = 4
 """On the lowest floors modules may know each other; from here up they may not."""
 
 

@@ -1,0 +1,314 @@
+"""What a back end says to a hub, from Python.
+
+    from hub.client import Bellhub
+
+    with Bellhub("https://bell.example.com", secret="sk_…") as bell:
+        bell.send("ann", "Order 17 has shipped", category="order.updated", url="/orders/17")
+
+`AsyncBellhub` has the same methods, to be awaited. Both may be shared by threads or tasks, and keep their connections:
+make one and close it at the end. Nothing else of the hub is imported here.
+
+A call that changes something happens once, however often it must be tried: every POST carries an `Idempotency-Key`.
+"""
+
+import asyncio
+import json
+import random
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import update_wrapper
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
+from urllib.parse import quote
+
+import httpx2
+
+from hub import __version__
+
+TRIES = 4
+"""Requests that one call may cost."""
+BACKOFF_S = 0.5
+"""The second try comes at a random time within so many seconds, each further one within twice as many."""
+RETRY_AFTER_S = 30.0
+"""A hub, or a proxy before it, that asks for a longer pause is not waited for."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+JSON = dict[str, Any]
+Priority = Literal["low", "normal", "high", "urgent"]
+
+
+class BellhubError(Exception):
+    """A call failed. `code` and `details` are for programs (`docs/api.md`, Errors), the message is for developers.
+
+    `status` is None when no answer came (`code` is then `unreachable`). After that, and after a status from 500 on,
+    nobody knows whether the call took effect; any other status says that nothing changed.
+    """
+
+    def __init__(
+        self,
+        status: int | None,
+        code: str,
+        message: str,
+        details: Mapping[str, Any] | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = dict(details or {})
+        self.request_id = request_id
+
+
+class Party(TypedDict, total=False):
+    """Who caused a notification (`type`: `user`, `group`, `agent`, `api_key`), or what it is about (any `type`)."""
+
+    id: str
+    type: str
+    name: str | None
+    handle: str | None
+    avatar_url: str | None
+
+
+class Content(TypedDict, total=False):
+    """What a notification may have beside its category and title (`docs/api.md`, Send). Times need an offset."""
+
+    body: str
+    priority: Priority
+    url: str
+    topic: str
+    data: JSON
+    sender: Party
+    resource: Party
+    channel: str
+    expires_at: datetime | str
+    source_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One call of the API: the request, and how its answer is read. `missing` is what 404 means, if it is no error."""
+
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    body: JSON | None = None
+    query: dict[str, str] = field(default_factory=dict)
+    key: str | None = None
+    missing: T | None = None
+
+    def request(self, http: httpx2.Client | httpx2.AsyncClient) -> httpx2.Request:
+        """To be sent as it is by every try: the idempotency key is made here."""
+        headers = {}
+        if self.method in ("POST", "PATCH"):
+            headers["idempotency-key"] = self.key or str(uuid.uuid4())
+        content = None
+        if self.body is not None:
+            headers["content-type"] = "application/json"
+            content = json.dumps(self.body, default=_time).encode()
+        return http.build_request(self.method, self.path, params=self.query, headers=headers, content=content)
+
+    def tries(self) -> Generator[float, httpx2.Response | httpx2.TransportError, T]:
+        """Yields the seconds to wait before each try and is sent what came of it. Returns what the call returns, or
+        raises `BellhubError`.
+        """
+        pause: float | None = 0.0
+        attempt = 0
+        while pause is not None:
+            outcome = yield pause
+            attempt += 1
+            pause = _pause(outcome, attempt)
+        if isinstance(outcome, httpx2.TransportError):
+            raise BellhubError(None, "unreachable", f"{type(outcome).__name__} {outcome}".strip()) from outcome
+        if not outcome.is_success:
+            error = _error(outcome)
+            if error.code == "not_found" and self.missing is not None:
+                return self.missing
+            raise error
+        try:
+            return self.read(outcome.json() if outcome.content else None)
+        except (ValueError, LookupError, TypeError) as fault:
+            message = f"no answer of a hub, but {outcome.text[:100]!r}"
+            raise BellhubError(outcome.status_code, "unexpected_answer", message) from fault
+
+
+class _method(Generic[P, T]):
+    """A method of both clients that is written down once, as what is to be called."""
+
+    def __init__(self, describe: Callable[Concatenate[Any, P], Call[T]]) -> None:
+        self._describe = describe
+        self.__doc__ = describe.__doc__
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, client: "Bellhub", owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, client: "AsyncBellhub", owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, client: "Bellhub | AsyncBellhub | None", owner: type) -> Any:
+        if client is None:
+            return self
+
+        def method(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return client.do(self._describe(client, *args, **kwargs))
+
+        return update_wrapper(method, self._describe)
+
+
+class _Calls:
+    """All that can be asked. `idempotency_key`: give one that survives your own repeats, such as a job's id."""
+
+    @_method
+    def send(
+        self, user: str, title: str, *, category: str, idempotency_key: str | None = None, **content: Unpack[Content]
+    ) -> Call[str]:
+        """Puts a notification into a user's feed; its id. It is stored when this returns."""
+        body = {"category": category, "target": {"type": "user", "id": user}, "title": title, **content}
+        return Call("POST", "v1/messaging/notifications", lambda sent: sent["id"], body, key=idempotency_key)
+
+    @_method
+    def withdraw(self, user: str, notification_id: str) -> Call[bool]:
+        """Takes a notification back, in whatever state it is. False: it was not there, or a first try took it."""
+        path = f"v1/messaging/notifications/{_segment(notification_id)}"
+        return Call("DELETE", path, _done, query={"user": user}, missing=False)
+
+    @_method
+    def withdraw_source(self, user: str, source_key: str) -> Call[list[str]]:
+        """Takes back all that a user was sent with one source key: the ids that left, which may be none."""
+        query = {"user": user, "source_key": source_key}
+        return Call("DELETE", "v1/messaging/notifications", _ids, query=query)
+
+
+class _Client(_Calls):
+    def _options(self, base_url: str, secret: str, timeout: float) -> JSON:
+        headers = {"authorization": f"Bearer {secret}", "user-agent": f"bellhub-python/{__version__}"}
+        return {"base_url": base_url.rstrip("/") + "/", "headers": headers, "timeout": timeout}
+
+
+class Bellhub(_Client):
+    """A hub at `base_url`, which may have a path, as a producer with a secret key sees it.
+
+    `timeout`: seconds that one try may be silent. All methods raise `BellhubError`.
+    """
+
+    def __init__(self, base_url: str, *, secret: str, timeout: float = 10.0) -> None:
+        self._http = httpx2.Client(**self._options(base_url, secret, timeout))
+
+    def do(self, call: Call[T]) -> T:
+        """Makes a call."""
+        request, tries = call.request(self._http), call.tries()
+        pause = next(tries)
+        while True:
+            time.sleep(pause)
+            try:
+                outcome: httpx2.Response | httpx2.TransportError = self._http.send(request)
+            except _TROUBLE as error:
+                outcome = error
+            try:
+                pause = tries.send(outcome)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class AsyncBellhub(_Client):
+    """As `Bellhub`, for asyncio."""
+
+    def __init__(self, base_url: str, *, secret: str, timeout: float = 10.0) -> None:
+        self._http = httpx2.AsyncClient(**self._options(base_url, secret, timeout))
+
+    async def do(self, call: Call[T]) -> T:
+        """Makes a call."""
+        request, tries = call.request(self._http), call.tries()
+        pause = next(tries)
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                outcome: httpx2.Response | httpx2.TransportError = await self._http.send(request)
+            except _TROUBLE as error:
+                outcome = error
+            try:
+                pause = tries.send(outcome)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+
+_TROUBLE = (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ProxyError)
+"""What may pass; the other transport errors are the caller's, such as an address that is none."""
+
+
+def _pause(outcome: httpx2.Response | httpx2.TransportError, attempt: int) -> float | None:
+    """Seconds until the next try, None for no further one.
+
+    Random over the whole interval, so that clients that failed together do not come back together.
+    """
+    after = 0.0
+    if isinstance(outcome, httpx2.Response):
+        asked = outcome.headers.get("retry-after")
+        # A conflict passes only where it says when: another request with this key is still under way.
+        passing = outcome.status_code == 429 or outcome.status_code >= 500 or (outcome.status_code == 409 and asked)
+        after = _seconds(asked) if asked else 0.0
+        if not passing or after > RETRY_AFTER_S:
+            return None
+    return after + random.uniform(0, BACKOFF_S * 2 ** (attempt - 1)) if attempt < TRIES else None
+
+
+def _seconds(retry_after: str) -> float:
+    """RFC 9110, section 10.2.3: seconds or a date; 0 for anything else."""
+    try:
+        if retry_after.strip().isdigit():
+            return float(retry_after)
+        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _error(response: httpx2.Response) -> BellhubError:
+    """What either dialect says; a proxy in between says something else."""
+    request_id = response.headers.get("x-request-id")
+    try:
+        error = response.json()["error"]
+        return BellhubError(response.status_code, error["code"], error["message"], error["details"], request_id)
+    except (ValueError, LookupError, TypeError):
+        return BellhubError(response.status_code, f"http_{response.status_code}", response.text[:100], None, request_id)
+
+
+def _done(answer: Any) -> bool:
+    return True
+
+
+def _ids(withdrawn: JSON) -> list[str]:
+    ids: list[str] = withdrawn["ids"]
+    return ids
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _time(value: Any) -> str:
+    """For JSON: a datetime, which the hub takes only with an offset."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} is not JSON")

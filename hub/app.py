@@ -26,6 +26,7 @@ from hub.api.callers import Callers
 from hub.api.doors import Door, LocalPages, RequestIds, feed_dialect, messaging_dialect, no_such_operation
 from hub.api.feed import FeedApi
 from hub.api.messaging import MessagingApi
+from hub.api.sessions import SessionsApi
 from hub.bus import Bus
 from hub.embedded import EmbeddedStore, durability, find_binary
 from hub.engine import Engine
@@ -37,6 +38,7 @@ from hub.model import SigningKey
 from hub.projects import Directory, Projects, check_schema, development_project
 from hub.protocol import Timing
 from hub.registry import Registry
+from hub.rollcall import RollCall
 from hub.session import Surroundings
 from hub.settings import Settings
 from hub.store import Store
@@ -78,7 +80,8 @@ class Hub:
             on_doubt=self._doubt,
             probe_s=settings.probe_s,
         )
-        self.registry.bus = self.bus
+        self.rollcall = RollCall(self.store)
+        self.registry.bus = self.rollcall.bus = self.bus
         self.identity = Identity(self.directory, self.store, settings, development=development)
         self.embedded = (
             None if settings.redis_url else EmbeddedStore(settings.data_dir, find_binary(settings.redis_bin))
@@ -215,6 +218,8 @@ class Hub:
     def _message(self, channel: str, payload: str) -> None:
         if channel == keys.CONTROL:
             self._projects_changed.set()
+        elif self.rollcall.asks(channel):
+            self.rollcall.message(channel, payload)
         else:
             self.registry.message(channel, payload)
 
@@ -241,14 +246,18 @@ def create_app(hub: Hub) -> Starlette:
     envelope, messaging_envelope = feed_dialect(docs_url), messaging_dialect(docs_url)
     user_door = Door("/user/v1", envelope, callers.of_user_api, answers)
     messaging_door = Door("/v1/messaging", messaging_envelope, callers.of_messaging_api, answers)
+    admin_door = Door("/admin/v1", envelope, callers.of_admin_api, answers)
     feed = FeedApi(hub.store, user_door).routes()
     messaging = MessagingApi(hub.store, messaging_door).routes()
+    admin = SessionsApi(hub.store, hub.rollcall, admin_door).routes()
     static = static_dir()
     routes: list[BaseRoute] = [
         socket_route(lambda: hub.around),
         Mount("/user/v1", routes=feed),
         Mount("/api/user/v1", routes=feed),
         Mount("/v1/messaging", routes=messaging),
+        Mount("/admin/v1", routes=admin),
+        Mount("/api/admin/v1", routes=admin),
         *health_routes(hub.checks),
         Mount("/static", StaticFiles(directory=static)),
     ]

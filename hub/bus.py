@@ -47,7 +47,7 @@ class Bus:
     def __init__(
         self,
         *,
-        announce: Callable[[str, str], Awaitable[None]],
+        announce: Callable[[str, str], Awaitable[object]],
         on_message: Callable[[str, str], None],
         on_doubt: Callable[[str], None],
         probe_s: float,
@@ -163,7 +163,7 @@ class Bus:
             if name == self._probe:
                 self._probe_open = False
             else:
-                self._on_message(name, payload.decode())
+                self._on_message(name, payload.decode(errors="replace"))  # what is not ours is nobody else's trouble
         else:
             self._confirmed(kind, channel.decode())
 

@@ -40,11 +40,13 @@ from hub.opening import (
     of_project,
     on_store,
     read_settings,
+    roll_call,
     rung,
     store_options,
     with_store,
 )
 from hub.projects import DEFAULT, DEV_SECRET
+from hub.rollcall import ALL, SESSION_ID, Roll
 from hub.sending import new_entry_id, read_sending
 from hub.settings import Settings
 
@@ -506,6 +508,49 @@ async def revoke(store: Opened, user: str, project_id: str) -> Answer:
     found = await store.project(project_id)
     before = timestamp(await store.store.revoke(User(found.id, check_user(user))) * 1_000_000)
     return {"user": user, "revoked_before": before}, f"tokens of {user!r} issued before {before} are refused"
+
+
+@bellhub.group()
+def sessions() -> None:
+    """The open sockets of a user, on all hubs of the store."""
+
+
+@sessions.command("list")
+@with_store
+@click.argument("user")
+@of_project
+async def sessions_list(store: Opened, user: str, project_id: str) -> Answer:
+    """Who is connected as this user."""
+    owner = User((await store.project(project_id)).id, check_user(user))
+    async with roll_call(store) as roll:
+        found = await roll.sessions(owner)
+    _warn_of_silence(found)
+    rows = [(s["id"], s["opened_at"], s["hub"], ",".join(s["channels"]), s["client"] or "") for s in found.sessions]
+    return found.sessions, _table(rows) or "none"
+
+
+@sessions.command("end")
+@with_store
+@click.argument("user")
+@click.argument("session", metavar="[ID]", default=ALL)
+@of_project
+async def sessions_end(store: Opened, user: str, session: str, project_id: str) -> Answer:
+    """End one session, or all of them. Those users may come back: `revoke` keeps them out."""
+    if session != ALL and not SESSION_ID.fullmatch(session):
+        raise Refused(Code.NOT_FOUND, f"no session {session[:64]!r}", resource="session", id=session[:64])
+    owner = User((await store.project(project_id)).id, check_user(user))
+    async with roll_call(store) as roll:
+        found = await roll.end(owner, session)
+    _warn_of_silence(found)
+    if session != ALL and not found.sessions:
+        raise Refused(Code.NOT_FOUND, f"no session {session!r} of {user!r}", resource="session", id=session)
+    ended = [s["id"] for s in found.sessions]
+    return {"ended": ended}, f"{len(ended)} ended"
+
+
+def _warn_of_silence(found: Roll) -> None:
+    if not found.complete:
+        click.echo(f"{found.asked - found.answered} of {found.asked} hubs did not answer.", err=True)
 
 
 # ---- notifications -----------------------------------------------------------------------------------

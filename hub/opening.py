@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -26,6 +27,7 @@ from hub.frames import dumps
 from hub.model import Project
 from hub.projects import DEFAULT, NewerSchema, Projects, check_schema
 from hub.redis import DEADLINE_S
+from hub.rollcall import RollCall, question, reply
 from hub.settings import Settings, variables
 from hub.store import Store
 
@@ -116,9 +118,16 @@ async def linked(settings: Settings, url: str) -> AsyncIterator[Store]:
 async def rung(opened_url: str, store: Store, channel: str) -> AsyncIterator[asyncio.Event]:
     """An event that is set after every message on a shard channel, and whenever one may have been lost."""
     bell = asyncio.Event()
+
+    def ring(channel: str, payload: str) -> None:
+        asked = question(channel, payload)
+        if asked is not None:  # whoever asks has counted this process as well
+            reply(store, asked, f"command-{os.getpid()}", [])
+        bell.set()
+
     bus = Bus(
         announce=store.announce,
-        on_message=lambda channel, payload: bell.set(),
+        on_message=ring,
         on_doubt=lambda channel: bell.set(),
         probe_s=DEADLINE_S,
     )
@@ -126,6 +135,18 @@ async def rung(opened_url: str, store: Store, channel: str) -> AsyncIterator[asy
     async with _running(bus.run()):
         await bus.join(channel)
         yield bell
+
+
+@asynccontextmanager
+async def roll_call(store: Opened) -> AsyncIterator[RollCall]:
+    """To ask the hubs of this store who is here."""
+    roll = RollCall(store.store)
+    roll.bus = Bus(
+        announce=store.store.announce, on_message=roll.message, on_doubt=lambda channel: None, probe_s=DEADLINE_S
+    )
+    roll.bus.url = store.url
+    async with _running(roll.bus.run()):
+        yield roll
 
 
 @asynccontextmanager

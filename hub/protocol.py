@@ -262,6 +262,10 @@ class Conversation:
         return self.claims is not None
 
     @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
     def follows(self) -> tuple[str, ...]:
         """Handles of the followed channels."""
         return tuple(self._follows)

@@ -8,6 +8,8 @@ import asyncio
 import heapq
 import logging
 import random
+import secrets
+import socket
 import time
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,12 +19,14 @@ from hub.bus import Bus
 from hub.errors import Broken, CloseCode, Code, Refused
 from hub.frames import Encoded
 from hub.keys import Feed, User
-from hub.model import Event
+from hub.model import JSON, Event
+from hub.rollcall import ALL, Question, question, reply
 from hub.store import Store, parse_event
 
 log = logging.getLogger("bellhub.registry")
 
 LEAVING = "this hub is going away"
+ENDED = "this session was ended by an administrator"
 _NEVER = 2**63
 
 
@@ -33,6 +37,8 @@ class Listener(Protocol):
 
     @property
     def follows(self) -> tuple[str, ...]: ...
+    @property
+    def shown(self) -> JSON | None: ...
     def event(self, event: Event, frame: Encoded) -> None: ...
     def doubt(self) -> None: ...
     def checked(self, tops: dict[str, str], revoked_before: int | None) -> None: ...
@@ -61,6 +67,8 @@ class Registry:
         self._present: dict[str, _Present] = {}
         self._arriving: set[Listener] = set()
         self.draining = False
+        self.name = f"{socket.gethostname()[:64]}-{secrets.token_hex(4)}"
+        """What other processes know this one by."""
         self._expiries: list[tuple[int, str, str]] = []
         self._expiry_added = asyncio.Event()
 
@@ -118,6 +126,10 @@ class Registry:
 
     def message(self, channel: str, payload: str) -> None:
         """One message on a user's shard channel: an event, or a control message."""
+        asked = question(channel, payload)
+        if asked is not None:
+            self._tell(asked, self._present.get(channel))
+            return
         present = self._present.get(channel)
         if present is None:
             return
@@ -139,6 +151,18 @@ class Registry:
         self.expect(present.user.feed(handle), event.expires)
         for session in tuple(present.sessions):
             session.event(event, frame)
+
+    def _tell(self, asked: Question, present: _Present | None) -> None:
+        """Says who is here, or who was until now. Nobody is an answer too: the asker has counted this process."""
+        concerned = []
+        for session in tuple(present.sessions) if present else ():
+            shown = session.shown
+            if shown is None or asked.end not in ("-", ALL, shown["id"]):
+                continue
+            concerned.append(shown)
+            if asked.end != "-":
+                session.close(CloseCode.FORBIDDEN, ENDED)
+        reply(self._store, asked, self.name, concerned)
 
     def doubt(self, channel: str) -> None:
         """Messages of this channel may have been lost."""

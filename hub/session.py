@@ -7,6 +7,7 @@ says nothing about whether it happened.
 import asyncio
 import logging
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from hub.errors import Broken, CloseCode, Code, Refused
 from hub.frames import Auth, Encoded
 from hub.identity import Identity
 from hub.keys import Feed, User
-from hub.model import CatchUp, Channel, Claims, Event, Marked
+from hub.model import JSON, CatchUp, Channel, Claims, Event, Marked, timestamp
 from hub.projects import Directory
 from hub.protocol import Conversation, Timing
 from hub.registry import Registry
@@ -75,6 +76,8 @@ class Session:
         self._around = around
         self._transport = transport
         self._origin = origin
+        self._client: str | None = None
+        self._opened = int(time.time() * 1_000_000)
         self._claims: Claims | None = None
         self._talk = Conversation(secrets.token_hex(8), protocol, around.timing, around.clock())
         self._outbox: deque[Encoded] = deque()
@@ -117,6 +120,20 @@ class Session:
     @property
     def follows(self) -> tuple[str, ...]:
         return self._talk.follows
+
+    @property
+    def shown(self) -> JSON | None:
+        """What an administrator sees of it (`docs/api.md`); None once it ends."""
+        if self._talk.closed:
+            return None
+        return {
+            "id": self._talk.session,
+            "client": self._client,
+            "origin": self._origin,
+            "opened_at": timestamp(self._opened),
+            "channels": list(self.follows),
+            "protocol": self._talk.protocol,
+        }
 
     async def finish(self) -> None:
         """The socket has ended: waits for what is under way, then leaves."""
@@ -243,7 +260,7 @@ class Session:
         """Raises `Broken` with the close code that says why not (protocol, sections 2 and 7)."""
         try:
             admission = self._judge(auth)
-            self._claims = admission.claims
+            self._claims, self._client = admission.claims, auth.client
             self.user = User(admission.claims.project, admission.claims.user)
             # Joined before the revocation is read: a revocation is either read, or heard.
             await self._around.registry.enter(self)

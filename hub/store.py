@@ -5,6 +5,7 @@ token's time of a user's own request (None where a producer or the hub itself as
 older than the user's last revocation.
 """
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -188,9 +189,14 @@ class Store:
         reply = await self._engine.run("revoke", {"meta": user.meta, "events": user.events}, {})
         return int(reply[1])
 
-    async def announce(self, channel: str, message: str) -> None:
-        """Publishes to a shard channel: probes, and `CONTROL`."""
-        await self._engine.call("SPUBLISH", channel, message)
+    async def announce(self, channel: str, message: str) -> int:
+        """Publishes to a shard channel: probes, `CONTROL`, questions. How many connections hear it."""
+        heard: int = await self._engine.call("SPUBLISH", channel, message)
+        return heard
+
+    def tell(self, channel: str, message: str) -> None:
+        """As `announce`, where it does not matter whether anybody hears it."""
+        self._engine.link.call("SPUBLISH", channel, message).add_done_callback(_unheeded)
 
     # ---- how scripts are run ----------------------------------------------------------------------
 
@@ -279,6 +285,11 @@ def _issued(claims: Claims | None) -> str:
     if claims is None:
         return ""
     return "-" if claims.issued_at is None else str(claims.issued_at)
+
+
+def _unheeded(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()  # looked at, so that nobody complains that nobody looked
 
 
 def _optional(micros: int | None) -> str:

@@ -37,6 +37,7 @@ from hub.identity import Identity
 from hub.model import SigningKey
 from hub.projects import Directory, Projects, check_schema, development_project
 from hub.protocol import Timing
+from hub.rates import Rates
 from hub.registry import Registry
 from hub.rollcall import RollCall
 from hub.session import Surroundings
@@ -243,10 +244,11 @@ def create_app(hub: Hub) -> Starlette:
 
     docs_url = hub.settings.docs_url
     callers, answers = Callers(hub.identity, hub.directory), Answers(hub.engine)
+    rates = Rates(hub.engine, key_rate=hub.settings.key_rate, user_rate=hub.settings.user_rate)
     envelope, messaging_envelope = feed_dialect(docs_url), messaging_dialect(docs_url)
-    user_door = Door("/user/v1", envelope, callers.of_user_api, answers)
-    messaging_door = Door("/v1/messaging", messaging_envelope, callers.of_messaging_api, answers)
-    admin_door = Door("/admin/v1", envelope, callers.of_admin_api, answers)
+    user_door = Door("/user/v1", envelope, callers.of_user_api, answers, rates)
+    messaging_door = Door("/v1/messaging", messaging_envelope, callers.of_messaging_api, answers, rates)
+    admin_door = Door("/admin/v1", envelope, callers.of_admin_api, answers, rates)
     feed = FeedApi(hub.store, user_door).routes()
     messaging = MessagingApi(hub.store, messaging_door).routes()
     admin = SessionsApi(hub.store, hub.rollcall, admin_door).routes()

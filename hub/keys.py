@@ -29,6 +29,11 @@ def project_idem(project: str, key: str) -> str:
     return f"{{{project}}}:idem:{key}"
 
 
+def project_rate(project: str, caller: str) -> str:
+    """Beginning of the counters of one secret key's requests."""
+    return f"{{{project}}}:rate:{digest(caller)}"
+
+
 def probe_channel(name: str) -> str:
     """The shard channel on which one hub process listens to itself."""
     return f"{{bellhub}}:probe:{name}"
@@ -61,6 +66,11 @@ class User:
     @cached_property
     def memo(self) -> str:
         return f"{self.tag}:memo"
+
+    @cached_property
+    def rate(self) -> str:
+        """Beginning of the counters of the user's requests."""
+        return f"{self.tag}:rate"
 
     def idem(self, key: str) -> str:
         return f"{self.tag}:idem:{key}"

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field
+from limits import RateLimitItem, parse_many
+from pydantic import AliasChoices, Field, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -15,6 +16,24 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 def default_data_dir() -> Path:
     """Where the embedded store lives when nobody says otherwise (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "bellhub"
+
+
+_MOST_REQUESTS = 10**15 - 1
+"""The largest number of a header (RFC 9651, section 3.3.1)."""
+_LONGEST_WINDOW_S = 366 * 24 * 3600
+
+
+def rate(text: str) -> RateLimitItem | None:
+    """A limit in the notation of the library `limits`; None where it is empty. Raises ValueError."""
+    if not text:
+        return None
+    try:
+        (item,) = parse_many(text)
+    except ValueError:
+        raise ValueError("not one limit, as 600/minute") from None
+    if not 1 <= item.amount <= _MOST_REQUESTS or item.get_expiry() > _LONGEST_WINDOW_S:
+        raise ValueError(f"1 to {_MOST_REQUESTS:,} requests in at most a year; empty: no limit")
+    return item
 
 
 class Settings(BaseSettings):
@@ -63,9 +82,22 @@ class Settings(BaseSettings):
     log_events: int = Field(
         default=500, ge=1, le=500, description="Events a feed remembers for clients that come back."
     )
+    key_rate: str = Field(
+        default="60000/minute",
+        description="HTTP requests of one secret key, as `10/second` or `3000 per 5 minutes`; empty: no limit.",
+    )
+    user_rate: str = Field(
+        default="600/minute", description="HTTP requests of one user, in the same notation. Sockets are not counted."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="`debug`, `info`, `warning` or `error`."
     )
+
+    @field_validator("key_rate", "user_rate")
+    @classmethod
+    def _is_a_rate(cls, text: str) -> str:
+        rate(text)
+        return text
 
 
 # ---- their page --------------------------------------------------------------------------------------

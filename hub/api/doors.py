@@ -24,6 +24,7 @@ from hub.frames import dumps
 from hub.idempotency import Answers, Idempotency
 from hub.keys import User
 from hub.model import JSON, Answer
+from hub.rates import Rates
 
 log = logging.getLogger("bellhub.api")
 
@@ -132,11 +133,12 @@ class Door:
     `base` is the API's path: keys of one API are not those of another.
     """
 
-    def __init__(self, base: str, dialect: Dialect, identify: Identify, answers: Answers) -> None:
+    def __init__(self, base: str, dialect: Dialect, identify: Identify, answers: Answers, rates: Rates) -> None:
         self._base = base
         self._dialect = dialect
         self._identify = identify
         self._answers = answers
+        self._rates = rates
 
     def route(
         self, method: str, path: str, endpoint: Endpoint, permission: str | None = None, once: Once | None = None
@@ -144,13 +146,17 @@ class Door:
         """One operation. `permission` is what the caller must have, `once` how an `Idempotency-Key` works there."""
 
         async def answering(request: Request) -> Response:
-            return await self._answer(request, self._let_in(endpoint, permission, once, f"{method} {self._base}{path}"))
+            enter = self._let_in(endpoint, permission, once, f"{method} {self._base}{path}")
+            response = await self._answer(request, enter)
+            response.raw_headers.extend(getattr(request.state, "rate_headers", ()))
+            return response
 
         return Route(path, answering, methods=[method], name=f"{method} {self._base}{path}")
 
     def _let_in(self, endpoint: Endpoint, permission: str | None, once: Once | None, operation: str) -> Open:
         async def enter(request: Request) -> Response:
             caller = await self._identify(request)
+            await self._count(request, caller)
             caller.need(permission)
             given = request.headers.get("idempotency-key")
             if given is None or once is None:
@@ -161,6 +167,16 @@ class Door:
             return await self._once(request, asked, once, lambda: endpoint(request, caller))
 
         return enter
+
+    async def _count(self, request: Request, caller: Caller) -> None:
+        """Counts the request, and leaves for its answer what the caller is told. Raises `Refused` rate_limited."""
+        if caller.claims and caller.user:
+            standing = await self._rates.take("user", caller.user.rate)
+        else:
+            standing = await self._rates.take("key", keys.project_rate(caller.project.id, caller.id))
+        if standing is not None:
+            request.state.rate_headers = standing.headers()
+            standing.check()
 
     async def _once(
         self, request: Request, asked: Asked, once: Once, work: Callable[[], Awaitable[Response]]
@@ -385,7 +401,7 @@ def _docs(request: Request, docs_url: str | None) -> str:
 def _retry_headers(refused: Refused) -> dict[str, str]:
     """A deterministic conflict says so to clients that would try again; a passing trouble says when."""
     if is_transient(refused):
-        return {"retry-after": "1"}
+        return {"retry-after": str(refused.details.get("retry_after", 1))}
     return {"x-should-retry": "false"} if refused.code is Code.CONFLICT else {}
 
 

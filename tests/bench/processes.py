@@ -41,6 +41,10 @@ def pin(pid: int, core: int | None) -> None:
         os.sched_setaffinity(pid, {core})
 
 
+_NO_LIMIT = "1000000000/minute"
+"""Of requests with one key: counted as always, but never refused."""
+
+
 class ServerProcess:
     """A server on a free port of this machine. Its standard input is a pipe: see `load.PipeDoor`."""
 
@@ -61,9 +65,10 @@ class ServerProcess:
 
     @classmethod
     def hub(cls, argv: tuple[str, ...], redis_url: str, core: int | None) -> "ServerProcess":
-        """A hub with its settings as shipped, but for where it listens and its store."""
+        """A hub with its settings as shipped, but for where it listens, its store and a limit never reached."""
         port = free_port()
-        return cls(port, argv, {"BELLHUB_REDIS_URL": redis_url, "BELLHUB_PORT": str(port)}, core)
+        environment = {"BELLHUB_REDIS_URL": redis_url, "BELLHUB_PORT": str(port), "BELLHUB_KEY_RATE": _NO_LIMIT}
+        return cls(port, argv, environment, core)
 
     @classmethod
     def reference(cls, core: int | None) -> "ServerProcess":

@@ -11,7 +11,7 @@ FLOORS = (
     ("a producer's side, which knows nothing of the hub", "client"),
     ("words", "errors model frames keys settings"),
     ("rules", "codec auth actions protocol sending"),
-    ("store", "scripts redis engine idempotency store bus rollcall embedded projects"),
+    ("store", "scripts redis engine idempotency rates store bus rollcall embedded projects"),
     ("people", "identity registry wheel"),
     ("a session", "session"),
     ("who asks over HTTP", "api.callers"),

@@ -33,10 +33,11 @@ def test_the_page_has_one_line_for_every_setting_and_each_variable_works(monkeyp
     rows = [line.split(" | ") for line in settings.page().splitlines() if line.startswith("| `")]
     assert len(rows) == len(Settings.model_fields)
     example = {"int": "7", "float": "7.5", "bool": "true"}
+    particular = {"log_level": "error", "key_rate": "7/hour", "user_rate": "7/hour"}
     for (names, *_), (field, about) in zip(rows, Settings.model_fields.items(), strict=True):
         assert about.description
         for variable in names.strip("| ").replace("`", "").split(", "):
-            value = "error" if field == "log_level" else example.get(getattr(about.annotation, "__name__", ""), "/x")
+            value = particular.get(field) or example.get(getattr(about.annotation, "__name__", ""), "/x")
             monkeypatch.setenv(variable, value)
             assert str(getattr(Settings(), field)).lower() == value, variable
             monkeypatch.delenv(variable)

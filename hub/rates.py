@@ -1,0 +1,103 @@
+"""How often a secret key or a user may ask over HTTP (`docs/api.md`, Rate limits).
+
+The library `limits` knows the notation and the strategy (fixed windows); the counters are in the store, for all hubs.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+from limits.aio.storage import Storage
+from limits.aio.strategies import FixedWindowRateLimiter
+
+from hub.engine import Engine
+from hub.errors import Code, Refused
+from hub.settings import rate
+
+RETRY_S = 60
+"""The longest wait that a refusal asks for: clients that obey `Retry-After` believe no more than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a caller stands after a request: of `limit` in `window_s` seconds, `remaining` are left for `reset_s`."""
+
+    policy: str
+    limit: int
+    window_s: int
+    remaining: int
+    reset_s: int
+    allowed: bool
+
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Structured fields of draft-ietf-httpapi-ratelimit-headers-10, sections 3 and 4."""
+        policy = f'"{self.policy}";q={self.limit};w={self.window_s}'
+        now = f'"{self.policy}";r={self.remaining};t={self.reset_s}'
+        return (b"ratelimit-policy", policy.encode()), (b"ratelimit", now.encode())
+
+    def check(self) -> None:
+        """Raises `Refused` rate_limited where there was nothing left."""
+        if self.allowed:
+            return
+        window = f"{self.window_s}s"
+        retry_after = min(self.reset_s, RETRY_S)
+        message = f"more than {self.limit} requests of this {self.policy} in {window}"
+        raise Refused(Code.RATE_LIMITED, message, limit=self.limit, window=window, retry_after=retry_after)
+
+
+class Rates:
+    """The limits of `key_rate` and `user_rate`; an empty one is none. Raises ValueError for what is no limit."""
+
+    def __init__(self, engine: Engine, *, key_rate: str, user_rate: str) -> None:
+        self._engine = engine
+        self._items = {"key": rate(key_rate), "user": rate(user_rate)}
+
+    async def take(self, policy: str, counter: str) -> Standing | None:
+        """Counts one request under a key of the store; None where nothing is limited. One command.
+
+        Raises `Refused` unavailable.
+        """
+        item = self._items[policy]
+        if item is None:
+            return None
+        limiter = FixedWindowRateLimiter(_Counter(self._engine, counter))
+        allowed = await limiter.hit(item)
+        reset_at, remaining = await limiter.get_window_stats(item)
+        reset_s = max(1, math.ceil(reset_at - time.time()))
+        return Standing(policy, item.amount, item.get_expiry(), remaining, reset_s, allowed)
+
+
+class _Counter(Storage):
+    """The library's storage for one check: what the one script told also answers where the window stands."""
+
+    def __init__(self, engine: Engine, counter: str) -> None:
+        super().__init__()
+        self._engine = engine
+        self._counter = counter
+        self._count = 0
+        self._reset_at = 0.0
+
+    @property
+    def base_exceptions(self) -> tuple[type[Exception], ...]:
+        return ()
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        keys = {"counter": f"{self._counter}/{key}"}
+        _, self._count, left_ms = await self._engine.run("rate", keys, {"cost": amount, "window_ms": expiry * 1000})
+        self._reset_at = time.time() + left_ms / 1000
+        return self._count
+
+    async def get(self, key: str) -> int:
+        return self._count
+
+    async def get_expiry(self, key: str) -> float:
+        return self._reset_at
+
+    async def check(self) -> bool:
+        raise NotImplementedError
+
+    async def reset(self) -> int | None:
+        raise NotImplementedError
+
+    async def clear(self, key: str) -> None:
+        raise NotImplementedError

@@ -107,6 +107,22 @@ def decode_first(message: str | bytes, protocol: str) -> Auth:
     return auth
 
 
+def read_mark_all(value: object) -> tuple[str, str | None, str | None]:
+    """Verb, `upto` and `topic` of a mark of everything, as HTTP asks for it. Unknown keys too raise `Malformed`."""
+    if type(value) is not dict:
+        raise Malformed([_fault("body", f"{_sort(value)}, not a map", "type")])
+    fields = _Fields(value, False)
+    for name in value:
+        if name not in ("verb", "upto", "topic"):
+            fields.refuse(_name(name), "unknown; known are verb, upto, topic", "unknown")
+    verb = fields.one_of("verb", tuple(verb for verb in VERBS if verb not in _NOT_WITH_UPTO))
+    if not fields.has("verb"):
+        fields.refuse("verb", "required", "required")
+    upto, topic = fields.cursor("upto"), fields.text("topic", TOPIC)
+    fields.sound()
+    return verb or "", upto, topic
+
+
 def frame_digest(frame: Mark, handle: str) -> str:
     """What "the same frame" means for an `op` (protocol, section 1): `ref`, order and repeats do not count.
 

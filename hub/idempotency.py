@@ -52,12 +52,12 @@ class Answers:
         """
         return parse(await self._run("once_begin", once, running_ms=RUNNING_MS))
 
-    async def finish(self, once: Idempotency, answer: Answer) -> Answer:
-        """Keeps an answer, before it leaves; the answer that counts, since the first one wins."""
+    async def finish(self, once: Idempotency, answer: Answer) -> Answer | None:
+        """Keeps an answer, before it leaves; one that was kept before counts instead, and is returned."""
         if len(answer.body.encode()) > ANSWER_BYTES:
-            return answer
-        reply = await self._run("once_finish", once, answer=f"{answer.status} {answer.body}")
-        return parse(reply) or answer
+            await self.release(once)
+            return None
+        return parse(await self._run("once_finish", once, answer=f"{answer.status} {answer.body}"))
 
     async def release(self, once: Idempotency) -> None:
         """Gives up a key that `begin` took: the request came to nothing and may be tried again."""

@@ -145,6 +145,17 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """What stands behind the counts of a feed: `entries` holds the newest of each count, by its name."""
+
+    cursor: str
+    counts: Counts
+    archived: int
+    dismissed: int
+    entries: Mapping[str, tuple[Entry, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class CatchUp:
     """How a session gets from its cursor to the top of a feed (protocol, section 5).
 
@@ -162,12 +173,13 @@ class CatchUp:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """What a mark did: the ids it changed (None when a replayed `op` is older than the log)."""
+    """What a mark did: the ids it changed (None when a replayed one is older than the log), and how many they were."""
 
     cursor: str
     counts: Counts
     changed: tuple[str, ...] | None
     replayed: bool = False
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from hub.model import (
     Counts,
     Entry,
     Event,
+    Explained,
     Filters,
     Marked,
     Page,
@@ -112,7 +113,7 @@ class Store:
         self,
         feed: Feed,
         verbs: Sequence[str],
-        upto: str,
+        upto: str | None,
         *,
         topic: str | None = None,
         by: str | None = None,
@@ -120,11 +121,11 @@ class Store:
         once: Idempotency | None = None,
         claims: Claims | None = None,
     ) -> Marked:
-        """Applies verbs to every active entry that arrived at or before the cursor `upto`.
+        """Applies verbs to every active entry that arrived at or before the cursor `upto`; None: by now.
 
         Raises `Refused`: conflict for a cursor that this feed's history does not hold, and as `mark`.
         """
-        args: dict[str, Value] = {"upto": upto, "topic": topic or ""}
+        args: dict[str, Value] = {"upto": upto or "", "topic": topic or ""}
         return _marked(await self._mark("mark_upto", feed, verbs, by, memory, once, claims, args))
 
     async def withdraw(self, feed: Feed, entry_id: str) -> Withdrawn:
@@ -151,6 +152,17 @@ class Store:
         reply = await self._feed_script("page", feed, args=args, claims=claims)
         after, before = (int(token) if token else None for token in reply[5:7])
         return Page(_entries(reply[7:]), filters.limit, text(reply[1]), _counts(reply[2:5]), after, before)
+
+    async def counts(self, feed: Feed, claims: Claims | None = None) -> tuple[str, Counts]:
+        """The feed's cursor and its counts."""
+        reply = await self._feed_script("counts", feed, claims=claims)
+        return text(reply[1]), _counts(reply[2:5])
+
+    async def explain(self, feed: Feed, limit: int, claims: Claims | None = None) -> Explained:
+        """The counts and what stands behind them: at most `limit` entries for each, the newest."""
+        reply = await self._feed_script("explain", feed, args={"limit": limit}, claims=claims)
+        behind = dict(zip(("unseen", "unread", "total"), map(_entries, reply[7:]), strict=True))
+        return Explained(text(reply[1]), _counts(reply[2:5]), reply[5], reply[6], behind)
 
     async def entries(self, feed: Feed, ids: Sequence[str], claims: Claims | None = None) -> tuple[Entry, ...]:
         """Entries by id, in the order asked; all of them, or `Refused` not_found."""
@@ -311,9 +323,9 @@ def _entry(entry_id: str, score: str, body: str, packed: str) -> Entry:
 
 
 def _marked(reply: list[Any]) -> Marked:
-    known = reply[5] == b"known"
-    changed = tuple(text(part) for part in reply[6:]) if known else None
-    return Marked(text(reply[1]), _counts(reply[2:5]), changed, replayed=reply[0] == b"replayed")
+    ids = tuple(text(part) for part in reply[6:])
+    changed = ids if len(ids) == reply[5] else None
+    return Marked(text(reply[1]), _counts(reply[2:5]), changed, replayed=reply[0] == b"replayed", number=reply[5])
 
 
 def _withdrawn(reply: list[Any]) -> Withdrawn:

@@ -31,6 +31,8 @@ log = logging.getLogger("bellhub.api")
 BODY_BYTES = 64 * 1024
 KEY_MAX = 255
 """Characters in an `Idempotency-Key`."""
+_NOT_KEPT = (401, 403, 429)
+"""Answers that depend on more than what was asked: the same request may do better with another token, or later."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 Open = Callable[[Request], Awaitable[Response]]
@@ -205,18 +207,18 @@ class Door:
 
         response = await self._answer(request, doing)
         record = request.state.once  # the endpoint may have said more closely what it is about
-        if response.status_code == 429 or response.status_code >= 500:
+        if response.status_code in _NOT_KEPT or response.status_code >= 500:
             if once is Once.STEPS:
                 await self._answers.release(record)
             return response
-        if "idempotent-replayed" in response.headers or (once is Once.SCRIPT and response.status_code < 300):
+        if once is Once.SCRIPT and response.status_code < 300:
             return response
         given = Answer(response.status_code, bytes(response.body).decode())
         try:
-            kept = await self._answers.finish(record, given)
+            first = await self._answers.finish(record, given)
         except Refused as refused:
             raise _naming_key(refused, asked) from None
-        return response if kept == given else again(kept)
+        return response if first is None else again(first)
 
     async def _answer(self, request: Request, endpoint: Open) -> Response:
         try:

@@ -1,9 +1,11 @@
-"""The User API's feed (seed 2): `/user/v1/channels/{channel_id}/feed/entries`.
+"""The User API's feed (seed 2): `/user/v1/channels/{channel_id}/feed/…`.
 
 Checked in this order: 401, 403, 404 of the channel, 400 and 422, 404 of the entry, 409.
 """
 
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +17,7 @@ from hub.api.doors import Door, Once, answer, bad_param, once_of, read_json
 from hub.errors import Code, Refused
 from hub.frames import IDS, PAGE, dumps, page_object
 from hub.keys import Feed
-from hub.model import JSON, STATUSES, Entry, Filters
+from hub.model import JSON, STATUSES, Entry, Filters, Marked
 from hub.store import Store
 
 _VERB_OF = {"seen": "seen", "read": "read", "clicked": "click", "archived": "archive"}
@@ -29,6 +31,14 @@ _MAY_BECOME = {
 }
 
 
+_RULES = {
+    "unseen": "seen_at, archived_at and dismissed_at are null",
+    "unread": "read_at, archived_at and dismissed_at are null",
+    "total": "archived_at and dismissed_at are null",
+}
+"""Which entries each count counts."""
+
+
 class FeedApi:
     """The endpoints. Every one is a user's own: the feed is that of the token's user."""
 
@@ -37,7 +47,8 @@ class FeedApi:
         self._door = door
 
     def routes(self) -> list[Route]:
-        entries = "/channels/{channel_id}/feed/entries"
+        feed = "/channels/{channel_id}/feed"
+        entries = feed + "/entries"
         one = entries + "/{entry_id}"
         route = self._door.route
         return [
@@ -45,6 +56,9 @@ class FeedApi:
             route("PATCH", entries, self.update_entries, once=Once.ANSWER),
             route("GET", one, self.get_entry),
             route("PATCH", one, self.update_entry, once=Once.ANSWER),
+            route("GET", feed + "/counts", self.counts),
+            route("GET", feed + "/explain", self.explain),
+            route("POST", feed + "/mark-all", self.mark_all, once=Once.ANSWER),
         ]
 
     async def list_entries(self, request: Request, caller: Caller) -> Response:
@@ -66,8 +80,8 @@ class FeedApi:
         flags = _flags(await _body(request), "")
         entry = await self._one(feed, request.path_params["entry_id"], caller)
         verbs = _verbs(flags, entry)
-        await self._store.mark(feed, verbs, [entry.id], once=once_of(request), claims=caller.claims)
-        return answer((await self._one(feed, entry.id, caller)).json())
+        marked = await self._store.mark(feed, verbs, [entry.id], once=once_of(request), claims=caller.claims)
+        return _changed(marked, (await self._one(feed, entry.id, caller)).json())
 
     async def update_entries(self, request: Request, caller: Caller) -> Response:
         """Sets states of several entries: all of them, or none."""
@@ -75,9 +89,34 @@ class FeedApi:
         ids, flags = _batch(await _body(request))
         entries = await self._store.entries(feed, ids, caller.claims)
         verbs = _verbs(flags, entries[0])
-        await self._store.mark(feed, verbs, ids, once=once_of(request), claims=caller.claims)
+        marked = await self._store.mark(feed, verbs, ids, once=once_of(request), claims=caller.claims)
         entries = await self._store.entries(feed, ids, caller.claims)
-        return answer(f"[{','.join(entry.json() for entry in entries)}]")
+        return _changed(marked, f"[{','.join(entry.json() for entry in entries)}]")
+
+    async def counts(self, request: Request, caller: Caller) -> Response:
+        """What a badge shows."""
+        cursor, counts = await self._store.counts(_feed(request, caller), caller.claims)
+        return answer(dumps(asdict(counts) | {"cursor": cursor}))
+
+    async def mark_all(self, request: Request, caller: Caller) -> Response:
+        """Marks everything that had arrived at a cursor, by default the feed's last one."""
+        feed = _feed(request, caller)
+        verb, upto, topic = codec.read_mark_all(await read_json(request))
+        once = once_of(request)
+        marked = await self._store.mark_upto(feed, [verb], upto, topic=topic, once=once, claims=caller.claims)
+        value = {"cursor": marked.cursor, "changed": marked.number, "counts": asdict(marked.counts)}
+        return _changed(marked, dumps(value))
+
+    async def explain(self, request: Request, caller: Caller) -> Response:
+        """Why the badge says what it says: the newest entries behind each count."""
+        feed = _feed(request, caller)
+        limit = _limit(request.query_params.get("limit", "20"))
+        explained = await self._store.explain(feed, limit, caller.claims)
+        value: JSON = {"cursor": explained.cursor}
+        for name, number in asdict(explained.counts).items():
+            entries = [_reasons(entry) for entry in explained.entries[name]]
+            value[name] = {"count": number, "rule": _RULES[name], "entries": entries, "has_more": number > len(entries)}
+        return answer(dumps(value | {"archived": explained.archived, "dismissed": explained.dismissed}))
 
     async def _one(self, feed: Feed, entry_id: str, caller: Caller) -> Entry:
         (entry,) = await self._store.entries(feed, [entry_id], caller.claims)
@@ -92,6 +131,19 @@ def _feed(request: Request, caller: Caller) -> Feed:
         shown = channel_id[:64]
         raise Refused(Code.NOT_FOUND, f"no such channel: {shown!r}", resource="channel", id=shown)
     return caller.user.feed(channel.handle)
+
+
+def _changed(marked: Marked, text: str) -> Response:
+    """The answer to a change. Where a key brought back one whose answer was lost, it is made anew, and says so."""
+    return answer(text, headers={"idempotent-replayed": "true"} if marked.replayed else None)
+
+
+def _reasons(entry: Entry) -> JSON:
+    """What tells an entry, and why it is counted."""
+    shown = json.loads(entry.json())
+    times = ("sent_at", "seen_at", "read_at", "archived_at", "dismissed_at", "expires_at")
+    names = ("id", "status", *times)
+    return {"title": shown["data"]["title"]} | {name: shown[name] for name in names}
 
 
 async def _body(request: Request) -> object:

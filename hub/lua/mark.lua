@@ -1,7 +1,7 @@
 -- Mark entries by id: all of them are in the feed and each verb is applied to each, or nothing happens.
 -- uses: feed once mark
 -- args: ...ids
--- returns: {'ok'|'replayed', cursor, unseen, unread, total, 'known'|'trimmed', ...changed}
+-- returns: {'ok'|'replayed', cursor, unseen, unread, total, number, ...changed}  (none of them once the log is trimmed)
 --   | {'not_found', ...ids} | {'idempotency_key_reused'} | {'rate_limited', most}
 
 local packed = marks_of(ids)

@@ -1,8 +1,10 @@
--- Mark every active entry whose `entry` event is at or before a cursor. What arrived later is spared.
+-- Mark every active entry whose `entry` event is at or before a cursor, '' for the feed's last. What arrived later is
+-- spared.
 -- uses: feed once mark
 -- args: upto topic
 -- returns: as mark.lua | {'unknown_cursor'}
 
+if upto == '' then upto = last end
 local upto_us = tonumber(string.match(upto, '^%d+'))
 if upto ~= '0' and upto ~= last then
   if upto_us >= last_us then return {'unknown_cursor'} end

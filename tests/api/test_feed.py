@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import pytest
 import pytest_asyncio
 
@@ -17,18 +16,12 @@ from hub.auth import new_signing_key, sign
 from hub.keys import User
 from hub.model import timestamp
 from hub.projects import add_channel, add_signing_key
+from tests.api.user_api import ENTRIES, NOWHERE, Http, Response, details, fields, patch, shown
 from tests.conftest import StartHub
 from tests.harness import RedisServer, RunningHub
 
-ENTRIES = "/user/v1/channels/inbox/feed/entries"
-NOWHERE = "0198f000-0000-7000-8000-000000000000"
-"""An id that no entry has."""
 FLAGS = ("seen", "read", "clicked", "archived")
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-
-Response = httpx2.Response
-Http = httpx2.AsyncClient
-
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -46,17 +39,6 @@ async def http(hub: RunningHub, ann: str) -> AsyncIterator[Http]:
         yield client
 
 
-async def patch(http: Http, entry_id: str, **flags: Any) -> Response:
-    return await http.patch(f"{ENTRIES}/{entry_id}", json=flags)
-
-
-async def shown(http: Http, entry_id: str) -> dict[str, Any]:
-    answer = await http.get(f"{ENTRIES}/{entry_id}")
-    assert answer.status_code == 200, answer.text
-    entry: dict[str, Any] = answer.json()
-    return entry
-
-
 def titles_of(page: Any) -> list[str]:
     return [entry["data"]["title"] for entry in page["items"]]
 
@@ -66,28 +48,6 @@ async def listed(http: Http, **query: Any) -> list[str]:
     answer = await http.get(ENTRIES, params=query)
     assert answer.status_code == 200, answer.text
     return titles_of(answer.json())
-
-
-def details(answer: Response, status: int, code: str) -> Any:
-    """The `details` of an error, after everything around them was checked."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    assert set(answer.json()) == {"error"}
-    error = answer.json()["error"]
-    assert set(error) == {"type", "code", "message", "status", "request_id", "details"}
-    assert error["code"] == code
-    assert error["status"] == status
-    assert error["request_id"] == answer.headers["x-request-id"]
-    assert error["type"].endswith(f"/docs/errors#{code}-{status}")
-    assert error["message"]
-    return error["details"]
-
-
-def fields(answer: Response) -> dict[str, str]:
-    """Which fields a 422 names, and why."""
-    faults = details(answer, 422, "validation_error")["fields"]
-    assert all(set(fault) == {"field", "message", "reason"} for fault in faults)
-    return {fault["field"]: fault["reason"] for fault in faults}
 
 
 # ---- what a PATCH means ------------------------------------------------------------------------------

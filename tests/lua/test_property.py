@@ -396,7 +396,8 @@ class Feeds(RuleBasedStateMachine):
             assert result.code is Code.IDEMPOTENCY_KEY_REUSED
             return True
         known = not changed or cursor in {event.cursor for event in model.kept}
-        assert result == Marked(cursor, recount(model.entries), changed if known else None, replayed=True)
+        told = changed if known else None
+        assert result == Marked(cursor, recount(model.entries), told, replayed=True, number=len(changed))
         return True
 
     def marked(
@@ -418,7 +419,7 @@ class Feeds(RuleBasedStateMachine):
             model.follow(events[0], after)
         else:
             self.wrote(events)
-        assert result == Marked(model.cursor, recount(model.entries), changed)
+        assert result == Marked(model.cursor, recount(model.entries), changed, number=len(changed))
         if op is not None:
             model.memories[op] = frame, model.cursor, changed
 

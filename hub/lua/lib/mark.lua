@@ -2,17 +2,14 @@
 -- keys: ops memo
 -- args: by verbs op digest op_ms:int ops_max:int
 
--- What a change did that was made before: its cursor and, while the log tells, its ids; the counts are today's.
-local function replay(cursor, wrote)
+-- What a change did that was made before: its cursor, how many entries it changed and, while the log tells, which; the
+-- counts are today's.
+local function replay(cursor, number)
   local fresh, open, all = counts()
-  local reply = {'replayed', cursor, fresh, open, all, 'known'}
-  if wrote == '1' then
-    local event = redis.call('XRANGE', log, cursor, cursor)[1]
-    if event then
-      for id in string.gmatch(string.match(event[2][4], '%S+$'), '[^,]+') do reply[#reply + 1] = id end
-    else
-      reply[6] = 'trimmed'
-    end
+  local reply = {'replayed', cursor, fresh, open, all, tonumber(number)}
+  local event = number ~= '0' and redis.call('XRANGE', log, cursor, cursor)[1]
+  if event then
+    for id in string.gmatch(string.match(event[2][4], '%S+$'), '[^,]+') do reply[#reply + 1] = id end
   end
   return reply
 end
@@ -26,16 +23,16 @@ local function at_most_once()
     if redis.call('ZCARD', ops) >= ops_max then return {'rate_limited', tostring(ops_max)} end
     return nil
   end
-  local first_digest, cursor, wrote = string.match(memory, '^(%S+) (%S+) (%d)$')
+  local first_digest, cursor, number = string.match(memory, '^(%S+) (%S+) (%d+)$')
   if first_digest ~= digest then return {'idempotency_key_reused'} end
-  return replay(cursor, wrote)
+  return replay(cursor, number)
 end
 
-local function remember(cursor, wrote)
-  memorize('0 ' .. cursor .. ' ' .. wrote)
+local function remember(cursor, number)
+  memorize('0 ' .. cursor .. ' ' .. number)
   if op == '' then return end
   redis.call('ZADD', ops, digits(now), op)
-  redis.call('HSET', memo, op, digest .. ' ' .. cursor .. ' ' .. wrote)
+  redis.call('HSET', memo, op, digest .. ' ' .. cursor .. ' ' .. number)
   redis.call('PEXPIRE', ops, op_ms)
   redis.call('PEXPIRE', memo, op_ms)
 end
@@ -62,7 +59,7 @@ local function places(m)
   return active, m.seen == '', m.read == ''
 end
 
--- Applies the verbs to entries with the given marks; answers {'ok', cursor, counts, 'known', ...changed ids}.
+-- Applies the verbs to entries with the given marks; answers {'ok', cursor, counts, number, ...changed ids}.
 local function apply(ids, packed)
   local us = next_us()
   local at = digits(us)
@@ -108,9 +105,9 @@ local function apply(ids, packed)
     append(us, 'state', by .. ' ' .. verbs .. ' ' .. table.concat(changed, ','))
     keep()
   end
-  remember(last, #changed > 0 and '1' or '0')
+  remember(last, #changed)
   local fresh, open, all = counts()
-  local reply = {'ok', last, fresh, open, all, 'known'}
+  local reply = {'ok', last, fresh, open, all, #changed}
   for i = 1, #changed do reply[6 + i] = changed[i] end
   return reply
 end
@@ -118,8 +115,8 @@ end
 local memory = recall()
 if memory then
   if memory[1] ~= 'recalled' then return memory end
-  local cursor, wrote = string.match(memory[2], '^0 (%S+) (%d)$')
-  return replay(cursor or last, cursor and wrote or '0')
+  local cursor, number = string.match(memory[2], '^0 (%S+) (%d+)$')
+  return replay(cursor or last, number or '0')
 end
 if op ~= '' then
   local answer = at_most_once()

@@ -231,8 +231,13 @@ class Hub:
             self.registry.doubt(channel)
 
 
-def create_app(hub: Hub) -> Starlette:
-    """The hub as an ASGI application; its lifespan starts and stops the hub."""
+def create_app(hub: Hub | None = None) -> Starlette:
+    """The hub as an ASGI application; its lifespan starts and stops the hub.
+
+    None: a hub with the settings of the environment, to be mounted in another application (`docs/api.md`, Under a
+    prefix).
+    """
+    hub = hub or Hub(Settings())
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

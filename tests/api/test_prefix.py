@@ -38,7 +38,7 @@ def mounted(redis_url: str) -> Starlette:
 
     return Starlette(
         routes=[Mount("/bell", app=bell), Route("/", shop)],
-        lifespan=lambda shop: bell.router.lifespan_context(bell),
+        lifespan=bell.router.lifespan_context,
     )
 
 

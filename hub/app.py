@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from hub import keys
 from hub.api.callers import Callers
-from hub.api.doors import Door, LocalPages, RequestIds, feed_dialect, messaging_dialect, no_such_operation
+from hub.api.doors import Door, LocalPages, RequestIds, Segments, feed_dialect, messaging_dialect, no_such_operation
 from hub.api.feed import FeedApi
 from hub.api.messaging import MessagingApi
 from hub.api.sessions import SessionsApi
@@ -268,7 +268,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
         *health_routes(hub.checks),
         Mount("/static", StaticFiles(directory=static)),
     ]
-    middleware = [Middleware(RequestIds)]
+    middleware = [Middleware(RequestIds), Middleware(Segments)]
     if hub.identity.development:
         routes.append(Route("/", _demo(static / "demo.html")))
         # A page elsewhere that a resolver points at this machine has another Host.

@@ -210,6 +210,16 @@ async def test_an_impossible_user_is_refused(hub: RunningHub, name: str) -> None
     assert (status, body["error"]["details"]["param"]) == (400, "external_id")
 
 
+@pytest.mark.parametrize("name", ["acme/ann", "/", "%2F", "100%", "a%2Fb", "..", "é?#&", "a b+c"])
+async def test_a_user_may_have_any_name_that_a_path_can_spell(hub: RunningHub, name: str) -> None:
+    client = await hub.connect(name)
+    await hub.connect("acme")
+    spelled = (
+        name.replace("%", "%25").replace("/", "%2f").replace("?", "%3F").replace("#", "%23").replace("..", "%2e%2e")
+    )
+    assert await ids(hub, spelled) == {session_of(client)}
+
+
 # ---- a hub in trouble --------------------------------------------------------------------------------
 
 

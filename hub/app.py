@@ -43,6 +43,7 @@ from hub.rollcall import RollCall
 from hub.session import Surroundings
 from hub.settings import Settings
 from hub.store import Store
+from hub.users import Users
 from hub.wheel import SLOT_S, Wheel
 from hub.ws import socket_route
 
@@ -74,6 +75,7 @@ class Hub:
             feed_days=settings.feed_days,
             log_events=settings.log_events,
         )
+        self.users = Users(self.engine)
         self.registry = Registry(self.store, check_s=settings.check_s, sessions_per_user=settings.sessions_per_user)
         self.bus = Bus(
             announce=self.store.announce,

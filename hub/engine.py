@@ -42,11 +42,16 @@ class Engine:
             await ask("SCRIPT", "LOAD", script.source)
 
     async def run(
-        self, name: str, keys: Mapping[str, str], args: Mapping[str, Value], rest: Sequence[Value] = ()
+        self,
+        name: str,
+        keys: Mapping[str, str],
+        args: Mapping[str, Value],
+        rest: Sequence[Value] = (),
+        rest_keys: Sequence[str] = (),
     ) -> list[Any]:
         """The reply of the script `hub/lua/{name}.lua`; a refusal in it is raised."""
         script = self._scripts[name]
-        operands = script.operands(keys, args, rest)
+        operands = script.operands(keys, args, rest, rest_keys)
         try:
             reply = await self.call("EVALSHA", script.sha, *operands)
         except hiredis.ReplyError as error:

@@ -34,6 +34,31 @@ def project_rate(project: str, caller: str) -> str:
     return f"{{{project}}}:rate:{digest(caller)}"
 
 
+def users(project: str) -> str:
+    """Sorted set: users of the project's directory -> µs of their creation."""
+    return f"{{{project}}}:users"
+
+
+def profiles(project: str) -> str:
+    """Hash: user -> the JSON document of everything known about them."""
+    return f"{{{project}}}:profiles"
+
+
+def topics(project: str) -> str:
+    """Sorted set: topic -> µs of its creation."""
+    return f"{{{project}}}:topics"
+
+
+def topic(project: str, name: str) -> str:
+    """Sorted set: users subscribed to a topic -> since when, µs."""
+    return f"{{{project}}}:topic:{digest(name)}"
+
+
+def topics_of(project: str, user: str) -> str:
+    """Sorted set: topics that a user is subscribed to -> since when, µs."""
+    return f"{{{project}}}:topics-of:{digest(user)}"
+
+
 def probe_channel(name: str) -> str:
     """The shard channel on which one hub process listens to itself."""
     return f"{{bellhub}}:probe:{name}"

@@ -208,8 +208,9 @@ class Projects:
         if not await self._announced("HDEL", project_id):
             raise _not_found("project", project_id)
         with _answering():
-            async for key in self._client.scan_iter(match=f"{{{project_id}/*", count=1000):
-                await self._client.unlink(key)
+            for match in (f"{{{project_id}}}:*", f"{{{project_id}/*"):
+                async for key in self._client.scan_iter(match=match, count=1000):
+                    await self._client.unlink(key)
 
     async def ensure_default(self) -> Project:
         """The project `default`, created if the store holds no project at all; else the first there is.

@@ -4,10 +4,10 @@ import secrets
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field
 
-from hub.codec import check_user, check_value, parse_timestamp
+from hub.bodies import Part, fault, read_body, refused
+from hub.codec import check_user, parse_timestamp
 from hub.errors import Code, Refused
 from hub.frames import dumps
 from hub.model import JSON, Entry, timestamp
@@ -18,19 +18,15 @@ _SHOWN = len(Entry("", "", 1, 1, 1, 1, 1, 1).json()) - len('"')
 """What showing an entry adds to its stored body at most."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class Target(_Part):
+class Target(Part):
     type: Literal["user"]
     id: str
 
 
-class Sender(_Part):
+class Sender(Part):
     """Who caused it. For a user, `handle` is the e-mail address."""
 
     id: Name
@@ -40,7 +36,7 @@ class Sender(_Part):
     avatar_url: Annotated[str, Field(max_length=2048)] | None = None
 
 
-class Resource(_Part):
+class Resource(Part):
     """What it is about."""
 
     id: Name
@@ -49,7 +45,7 @@ class Resource(_Part):
     handle: Name | None = None
 
 
-class Sending(_Part):
+class Sending(Part):
     """One notification to one user, as `POST /v1/messaging/notifications` takes it."""
 
     category: Annotated[str, Field(pattern=r"^[a-z0-9_.]{1,64}$")]
@@ -74,24 +70,20 @@ class Sending(_Part):
 
 def read_sending(value: object) -> Sending:
     """Checks a decoded JSON value. Raises `Refused` invalid_request with one entry in `fields` per fault."""
-    check_value(value, "body", inside=2)  # its `data` will lie two levels deeper in a `page` frame
-    try:
-        sending = Sending.model_validate(value)
-    except ValidationError as error:
-        raise _refused([_fault(fault["loc"], _words(fault), fault["type"]) for fault in error.errors()]) from None
+    sending = read_body(Sending, value, inside=2)  # its `data` will lie two levels deeper in a `page` frame
     check_user(sending.target.id)
     if sending.expires_at is not None:
         try:
             expires = parse_timestamp(sending.expires_at)
         except ValueError as error:
-            raise _refused([_fault(("expires_at",), str(error), "timestamp")]) from None
+            raise refused([fault(("expires_at",), str(error), "timestamp")]) from None
         if expires <= 0:  # which the store would take for never
-            raise _refused([_fault(("expires_at",), "must be in the future", "past")])
+            raise refused([fault(("expires_at",), "must be in the future", "past")])
     # `data` is the other way to the link that users click.
     links = {("url",): sending.url, ("data", "action_url"): sending.data.get("action_url")}
     for where, link in links.items():
         if link is not None and not (isinstance(link, str) and link_allowed(link)):
-            raise _refused([_fault(where, "must be http, https or relative", "scheme")])
+            raise refused([fault(where, "must be http, https or relative", "scheme")])
     return sending
 
 
@@ -159,22 +151,3 @@ def new_entry_id() -> str:
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
-
-
-def _words(fault: ErrorDetails) -> str:
-    """pydantic's own, but with the length it found where it tells only the limit."""
-    match fault["type"]:
-        case "string_too_long":
-            return f"{len(fault['input'])} characters, at most {fault['ctx']['max_length']}"
-        case "string_too_short":
-            return f"{len(fault['input'])} characters, at least {fault['ctx']['min_length']}"
-    return fault["msg"]
-
-
-def _fault(where: tuple[int | str, ...], message: str, reason: str) -> dict[str, str]:
-    return {"field": ".".join(map(str, where)) or "body", "message": message, "reason": reason}
-
-
-def _refused(faults: list[dict[str, str]]) -> Refused:
-    first = faults[0]
-    return Refused(Code.INVALID_REQUEST, f"{first['field']}: {first['message']}", fields=faults)

@@ -201,6 +201,17 @@ class Store:
         reply = await self._engine.run("revoke", {"meta": user.meta, "events": user.events}, {})
         return int(reply[1])
 
+    async def has_feeds(self, user: User) -> bool:
+        """Whether anything was ever in a feed of the user's, or is."""
+        fields = await self._engine.call("HKEYS", user.meta)
+        return any(field != b"revoked" for field in fields)
+
+    async def forget(self, feed: Feed) -> None:
+        """Removes a feed, also from `has_feeds`; nobody is told. What the user revoked stays revoked."""
+        keys = {part: feed.key(part) for part in _PARTS}
+        keys |= {"meta": feed.user.meta, "ops": feed.user.ops, "memo": feed.user.memo}
+        await self._engine.run("forget", keys, {"handle": feed.channel})
+
     async def announce(self, channel: str, message: str) -> int:
         """Publishes to a shard channel: probes, `CONTROL`, questions. How many connections hear it."""
         heard: int = await self._engine.call("SPUBLISH", channel, message)

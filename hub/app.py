@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 from hub import keys
@@ -262,11 +262,11 @@ def create_app(hub: Hub | None = None) -> Starlette:
     static = static_dir()
     routes: list[BaseRoute] = [
         socket_route(lambda: hub.around),
-        Mount("/user/v1", routes=feed),
-        Mount("/api/user/v1", routes=feed),
-        Mount("/v1/messaging", routes=messaging),
-        Mount("/admin/v1", routes=admin),
-        Mount("/api/admin/v1", routes=admin),
+        _below("/user/v1", feed),
+        _below("/api/user/v1", feed),
+        _below("/v1/messaging", messaging),
+        _below("/admin/v1", admin),
+        _below("/api/admin/v1", admin),
         *health_routes(hub.checks),
         Mount("/static", StaticFiles(directory=static)),
     ]
@@ -278,9 +278,18 @@ def create_app(hub: Hub | None = None) -> Starlette:
         middleware.append(Middleware(LocalPages))
     apis = ("/user/v1", "/api/user/v1", "/admin/v1", "/api/admin/v1")
     unknown = no_such_operation(dict.fromkeys(apis, envelope) | {"/v1/messaging": messaging_envelope})
-    return Starlette(
+    app = Starlette(
         routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers={HTTPException: unknown}
     )
+    app.router.redirect_slashes = False  # as in `_below`
+    return app
+
+
+def _below(path: str, routes: Sequence[BaseRoute]) -> Mount:
+    """The routes of one API. An address with a slash too many is unknown: a redirect would send the request's secrets
+    once more, where TLS ends at a proxy in the clear.
+    """
+    return Mount(path, Router(routes, redirect_slashes=False))
 
 
 def static_dir() -> Path:

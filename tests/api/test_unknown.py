@@ -40,3 +40,12 @@ async def test_another_method_is_405_and_says_which_are_possible(shared_hub: Run
 async def test_elsewhere_an_unknown_address_is_404_in_plain_text(shared_hub: RunningHub) -> None:
     answer = await ask(shared_hub, "GET", "/nowhere")
     assert (answer.status_code, answer.text) == (404, "Not Found\n")
+
+
+@pytest.mark.parametrize("path", ["/user/v1/channels/inbox/feed/entries/", "/v1/messaging/notifications/", "/admin/v1"])
+async def test_a_slash_too_many_or_too_few_is_unknown_and_nobody_is_sent_elsewhere(
+    shared_hub: RunningHub, path: str
+) -> None:
+    for method in ("GET", "POST"):
+        answer = await ask(shared_hub, method, path)
+        assert (answer.status_code, "location" in answer.headers) == (404, False)

@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from hub import keys
 from hub.api.callers import Callers
+from hub.api.cors import Cors
 from hub.api.doors import Door, LocalPages, RequestIds, Segments, feed_dialect, messaging_dialect, no_such_operation
 from hub.api.feed import FeedApi
 from hub.api.messaging import MessagingApi
@@ -276,8 +277,11 @@ def create_app(hub: Hub | None = None) -> Starlette:
         # A page elsewhere that a resolver points at this machine has another Host.
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK, www_redirect=False))
         middleware.append(Middleware(LocalPages))
-    apis = ("/user/v1", "/api/user/v1", "/admin/v1", "/api/admin/v1")
-    unknown = no_such_operation(dict.fromkeys(apis, envelope) | {"/v1/messaging": messaging_envelope})
+    user_apis, admin_apis = ("/user/v1", "/api/user/v1"), ("/admin/v1", "/api/admin/v1")
+    browsers = (*user_apis, "/v1/messaging")
+    middleware.append(Middleware(Cors, allowed=hub.identity.page_allowed, prefixes=browsers))
+    apis = dict.fromkeys(user_apis + admin_apis, envelope) | {"/v1/messaging": messaging_envelope}
+    unknown = no_such_operation(apis)
     app = Starlette(
         routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers={HTTPException: unknown}
     )

@@ -35,6 +35,10 @@ class Identity:
             return auth.loopback_origin(origin)
         return auth.origin_allowed(project, origin)
 
+    def page_allowed(self, origin: str) -> bool:
+        """Whether any project at all lets a browser page from there in."""
+        return auth.loopback_origin(origin) if self.development else self._directory.has_origin(origin)
+
     def by_token(self, project: Project, token: str) -> Claims:
         """Raises `BadToken`."""
         settings = self._settings

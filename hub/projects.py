@@ -320,6 +320,7 @@ class Directory:
             by_api_key[overlay.api_key] = overlay.id
         self._by_id = by_id
         self._by_api_key = {api_key: by_id[project_id] for api_key, project_id in by_api_key.items()}
+        self._origins = {origin for project in by_id.values() for origin in project.origins}
         self._by_digest = {key.digest: project for project in by_id.values() for key in project.secret_keys}
 
     def project(self, project_id: str) -> Project | None:
@@ -328,6 +329,13 @@ class Directory:
     def with_signing_key(self, kid: str) -> list[Project]:
         """Projects that have a signing key of this id, retired or not."""
         return [project for project in self._by_id.values() if any(key.kid == kid for key in project.signing_keys)]
+
+    def has_origin(self, origin: str) -> bool:
+        """Whether any project lists this origin, as a browser sends it."""
+        try:
+            return check_origin(origin) in self._origins
+        except Refused:
+            return False
 
     def by_api_key(self, api_key: str) -> Project | None:
         """The project with this public key."""

@@ -82,7 +82,9 @@ class Callers:
         found = self._directory.by_secret(credential)
         if found is None:
             raise Refused(Code.INVALID_TOKEN, "a live secret key is needed: Authorization: Bearer sk_…")
-        return self._key(*found, headers)
+        project, key = found
+        self._check_origin(project, headers)
+        return self._key(project, key, headers)
 
     async def of_admin_api(self, request: Request) -> Caller:
         """`x-notiflows-api-key` with `x-notiflows-secret-key`, both of one project; the key must grant `admin`."""
@@ -104,11 +106,14 @@ class Callers:
             message = "x-notiflows-api-key is missing" if not api_key else "unknown api key"
             raise Refused(Code.INVALID_TOKEN, message, auth="api_key") from None
 
-    async def _user(self, project: Project, claims: Claims, headers: Mapping[str, str]) -> Caller:
+    def _check_origin(self, project: Project, headers: Mapping[str, str]) -> None:
         origin = headers.get("origin")
         if not self._identity.origin_allowed(project, origin):
             shown = (origin or "")[:100]
             raise Refused(Code.FORBIDDEN, f"origin {shown!r} is not allowed", reason="origin")
+
+    async def _user(self, project: Project, claims: Claims, headers: Mapping[str, str]) -> Caller:
+        self._check_origin(project, headers)
         await self._identity.not_revoked(claims)
         user = User(claims.project, claims.user)
         return Caller(project, f"user {claims.user}", USER_PERMISSIONS, user, claims)

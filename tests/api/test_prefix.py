@@ -168,6 +168,9 @@ async def test_both_http_dialects_work_under_the_prefix(redis_server: RedisServe
             entries = urljoin(page, f"{base}/channels/inbox/feed/entries")
             assert (await http.get(entries)).json()["items"] == []
             assert (await http.patch(f"{entries}/x", json={"read": True})).status_code == 404
+            asks = {"origin": "http://localhost:3000", "access-control-request-method": "PATCH"}
+            asked = await http.request("OPTIONS", entries, headers=asks)
+            assert asked.headers["access-control-allow-origin"] == "http://localhost:3000"
         for path in ("healthz", "readyz"):
             assert (await http.get(urljoin(page, path))).status_code == 200
 

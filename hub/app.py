@@ -26,6 +26,7 @@ from hub.api.callers import Callers
 from hub.api.cors import Cors
 from hub.api.doors import Door, LocalPages, RequestIds, Segments, feed_dialect, messaging_dialect, no_such_operation
 from hub.api.feed import FeedApi
+from hub.api.inbox import InboxApi
 from hub.api.messaging import MessagingApi
 from hub.api.sessions import SessionsApi
 from hub.bus import Bus
@@ -258,7 +259,10 @@ def create_app(hub: Hub | None = None) -> Starlette:
     messaging_door = Door("/v1/messaging", messaging_envelope, callers.of_messaging_api, answers, rates)
     admin_door = Door("/admin/v1", envelope, callers.of_admin_api, answers, rates)
     feed = FeedApi(hub.store, user_door).routes()
-    messaging = MessagingApi(hub.store, messaging_door).routes()
+    messaging = [
+        *MessagingApi(hub.store, messaging_door).routes(),
+        *InboxApi(hub.store, messaging_door).routes(),
+    ]
     admin = SessionsApi(hub.store, hub.rollcall, admin_door).routes()
     static = static_dir()
     routes: list[BaseRoute] = [

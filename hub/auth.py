@@ -14,6 +14,7 @@ import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -361,6 +362,8 @@ def _one_of(value: str, known: Iterable[str]) -> str:
 
 # ---- secret keys -------------------------------------------------------------------------------------
 
+KEY_NAME_MAX = 128
+"""Characters in the name of a key or an agent."""
 ALL_PERMISSIONS = ("messaging:read", "messaging:update", "alerts:create", "admin")
 PERMISSIONS: dict[str, frozenset[str]] = {
     "owner": frozenset(ALL_PERMISSIONS),
@@ -382,11 +385,14 @@ def permissions(role: str) -> frozenset[str]:
     return frozenset(words)
 
 
-def new_secret_key(role: str) -> tuple[SecretKey, str]:
+def new_secret_key(role: str, *, kind: str = "api_key", name: str | None = None) -> tuple[SecretKey, str]:
     """A fresh `sk_` key of 256 bits: the record to keep, and the key itself, which is kept nowhere."""
     permissions(role)
+    if name is not None and not (1 <= len(name) <= KEY_NAME_MAX and name.isprintable()):
+        raise _refuse("name", f"{name[:64]!r}: {len(name)} characters, 1 to {KEY_NAME_MAX} printable ones are needed")
     secret = f"sk_{secrets.token_urlsafe(32)}"
-    return secret_record(str(uuid.uuid4()), secret, role), secret
+    record = secret_record(str(uuid.uuid4()), secret, role)
+    return replace(record, kind=kind, name=name), secret
 
 
 def secret_record(key_id: str, secret: str, role: str) -> SecretKey:

@@ -377,10 +377,15 @@ async def keys_import(store: Opened, file: IO[bytes], kid: str | None, project_i
     show_default=True,
     help=f"{', '.join(auth.PERMISSIONS)}; or a list of {', '.join(auth.ALL_PERMISSIONS)}.",
 )
+@click.option("--name", help="What the key is called as a sender.")
+@click.option("--agent", metavar="NAME", help="A key for the agent of this name.")
 @of_project
-async def keys_secret(store: Opened, role: str, project_id: str) -> Answer:
-    """Make a secret key for a producer. It is shown only now."""
-    key, secret = auth.new_secret_key(role)
+async def keys_secret(store: Opened, role: str, name: str | None, agent: str | None, project_id: str) -> Answer:
+    """Make a secret key for a producer or an agent. It is shown only now."""
+    if name is not None and agent is not None:
+        raise click.UsageError("say either --name or --agent")
+    kind = "api_key" if agent is None else "agent"
+    key, secret = auth.new_secret_key(role, kind=kind, name=name if agent is None else agent)
     await store.change(project_id, lambda p: projects.add_secret_key(p, key))
     return _without_digest(key) | {"secret_key": secret}, secret
 
@@ -392,7 +397,7 @@ async def keys_list(store: Opened, project_id: str) -> Answer:
     """The keys of a project, live and retired."""
     found = await store.project(project_id)
     signing = [(k.kid, "signing", k.algorithm, _life(k)) for k in found.signing_keys]
-    secret = [(k.id, "secret", f"{k.role} {k.redacted}", _life(k)) for k in found.secret_keys]
+    secret = [(k.id, k.kind, " ".join(filter(None, (k.role, k.redacted, k.name))), _life(k)) for k in found.secret_keys]
     value = {key: _shown(found)[key] for key in ("signing_keys", "secret_keys")}
     return value, _table([*signing, *secret]) or "none"
 

@@ -241,7 +241,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
-    """A producer's `sk_` key: only its digest and its last characters are kept."""
+    """A producer's or an agent's `sk_` key: only its digest and its last characters are kept."""
 
     id: str
     digest: str
@@ -249,6 +249,9 @@ class SecretKey:
     role: str
     created_at: str
     retired_at: str | None = None
+    kind: str = "api_key"
+    """What holds it: `api_key` or `agent`, as senders are called (seed 1)."""
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +273,11 @@ class Project:
     def __post_init__(self) -> None:
         names = {c.id: c for c in self.channels} | {c.handle: c for c in self.channels}
         object.__setattr__(self, "by_name", names)
+
+    @property
+    def feed_channels(self) -> tuple[Channel, ...]:
+        """The in-app channels, oldest first."""
+        return tuple(channel for channel in self.channels if channel.type == "in_app")
 
     def feed_channel(self, name: str) -> Channel | None:
         """The in-app channel with this UUID or handle."""

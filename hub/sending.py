@@ -111,6 +111,7 @@ def entry_body(entry_id: str, sending: Sending) -> str:
             "priority": "high" if sending.priority == "urgent" else sending.priority,
             "topic": sending.topic,
             "actor": _actor(sending.sender),
+            "sender": sending.sender.model_dump() if sending.sender else None,
             "resource": sending.resource.model_dump() if sending.resource else None,
             "data": data,
             "expires_at": timestamp(sending.expires) if sending.expires else None,

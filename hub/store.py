@@ -128,6 +128,12 @@ class Store:
         args: dict[str, Value] = {"upto": upto or "", "topic": topic or ""}
         return _marked(await self._mark("mark_upto", feed, verbs, by, memory, once, claims, args))
 
+    async def mark_all_seen(
+        self, feed: Feed, *, once: Idempotency | None = None, claims: Claims | None = None
+    ) -> Marked:
+        """Marks everything seen that is not dismissed, archived entries too. Raises `Refused` as `mark`."""
+        return _marked(await self._mark("mark_all_seen", feed, ["seen"], None, None, once, claims, {}))
+
     async def withdraw(self, feed: Feed, entry_id: str) -> Withdrawn:
         """Takes one entry back. Raises `Refused` not_found."""
         return _withdrawn(await self._feed_script("withdraw", feed, args={"id": entry_id}))
@@ -136,11 +142,16 @@ class Store:
         """Takes back every entry sent with this source key; none is no error."""
         return _withdrawn(await self._feed_script("withdraw_source", feed, keys={"source": feed.source(source_key)}))
 
-    async def page(self, feed: Feed, filters: Filters, claims: Claims | None = None) -> Page:
-        """One page, newest first; cursor and counts are those of the whole feed at the same moment."""
+    async def page(
+        self, feed: Feed, filters: Filters, claims: Claims | None = None, *, see_through: bool = False
+    ) -> Page:
+        """One page, newest first; cursor and counts are those of the whole feed at the same moment.
+
+        `see_through`: archived entries too, under the status that they have below (seed 1 knows no archive).
+        """
         args = {
             "status": filters.status or "",
-            "with_archived": "1" if filters.archived else "",
+            "with_archived": "1" if see_through or (filters.archived and not filters.status) else "",
             "topic": filters.topic or "",
             # Compared as they are shown, in whole milliseconds.
             "created_after": "" if filters.created_after is None else filters.created_after // 1000 * 1000 + 999,

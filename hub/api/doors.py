@@ -333,6 +333,19 @@ def about(request: Request, user: User | None, status: int = 0, body: str = "") 
     return record
 
 
+def step_of(request: Request, user: User | None, step: str, answer: str = "") -> Idempotency | None:
+    """The record of one step of a request of several: started again, the request goes on with the other ones.
+
+    `answer` is what the step has to tell when it is asked for again.
+    """
+    asked: Asked | None = getattr(request.state, "asked", None)
+    if asked is None or user is None:
+        return None
+    # With the digest in its name it can never be taken for that of another request under the same key.
+    record = keys.digest(asked.caller.id, asked.operation, user.name, asked.key, asked.digest, step)
+    return Idempotency(user.idem(record), asked.digest, f"200 {answer}" if answer else "")
+
+
 def bad_param(name: str, message: str) -> Refused:
     """A fault in the address: 400 with `reason` and `param`."""
     return Refused(Code.INVALID_REQUEST, f"{name}: {message}", reason="invalid_param", param=name)
@@ -411,6 +424,8 @@ def messaging_dialect(docs_url: str | None) -> Dialect:
             "param": fields[0]["field"] if fields else refused.details.get("param"),
             "doc_url": f"{_docs(request, docs_url)}/errors#{refused.code.value}-{status}",
             "is_transient": is_transient(refused),
+            "quota": None,  # seed 1's product sells quotas and keeps request logs
+            "request_log_url": None,
             "request_id": request.state.request_id,
             "details": refused.details,
         }

@@ -1,4 +1,4 @@
-"""The Messaging API (seed 1): so far, sending and taking back."""
+"""The Messaging API's producers (seed 1's siblings): sending and taking back."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +11,7 @@ from hub.api.callers import Caller
 from hub.api.doors import Door, Once, about, again, answer, bad_param, read_json
 from hub.codec import check_user
 from hub.errors import Code, Refused
+from hub.feeds import no_notification
 from hub.frames import dumps
 from hub.idempotency import Idempotency
 from hub.keys import User
@@ -76,14 +77,13 @@ async def publish(
 
 async def withdraw(store: Store, project: Project, user: User, entry_id: str) -> tuple[str, ...]:
     """Takes one entry back, from whichever of the user's feeds holds it: its id. Raises `Refused` not_found."""
-    for channel in _feeds(project):
+    for channel in project.feed_channels:
         try:
             return (await store.withdraw(user.feed(channel.handle), entry_id)).ids
         except Refused as refused:
             if refused.code is not Code.NOT_FOUND:
                 raise
-    shown = entry_id[:64]
-    raise Refused(Code.NOT_FOUND, f"no such entry: {shown!r}", resource="notification", id=shown)
+    raise no_notification(entry_id)
 
 
 async def withdraw_source(store: Store, project: Project, user: User, source_key: str) -> tuple[str, ...]:
@@ -91,22 +91,18 @@ async def withdraw_source(store: Store, project: Project, user: User, source_key
     if not 1 <= len(source_key) <= 255:
         raise bad_param("source_key", f"{len(source_key)} characters, 1 to 255")
     ids: list[str] = []
-    for channel in _feeds(project):
+    for channel in project.feed_channels:
         ids += (await store.withdraw_source(user.feed(channel.handle), source_key)).ids
     return tuple(ids)
 
 
 def channel_of(project: Project, name: str | None) -> Channel:
     """The in-app channel with this name, or the project's oldest one. Raises `Refused` not_found."""
-    channel = project.feed_channel(name) if name is not None else next(iter(_feeds(project)), None)
+    channel = project.feed_channel(name) if name is not None else next(iter(project.feed_channels), None)
     if channel is None:
         shown = (name or "in_app")[:64]
         raise Refused(Code.NOT_FOUND, f"no such channel: {shown!r}", resource="channel", id=shown)
     return channel
-
-
-def _feeds(project: Project) -> Iterable[Channel]:
-    return (channel for channel in project.channels if channel.type == "in_app")
 
 
 def _user(request: Request, project: Project) -> User:

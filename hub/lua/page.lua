@@ -1,17 +1,22 @@
 -- One page of a feed, newest first, filtered, keyset in both directions (`after` older, `before` newer, µs).
+-- `with_archived`: archived entries too, under the status that they have below.
 -- uses: feed list
 -- args: status with_archived topic created_after created_before after before limit:int
 -- returns: {'ok', cursor, unseen, unread, total, after|'', before|'', ...(id, score, body, marks)}
 
+local function and_archived(index)
+  return with_archived == '1' and {index, archived} or {index}
+end
 local INDEXES = {
-  [''] = with_archived == '1' and {active, archived} or {active},
-  unseen = {unseen}, seen = {unread}, unread = {unread}, read = {active},
-  archived = {archived}, dismissed = {dismissed},
+  [''] = and_archived(active), unseen = and_archived(unseen), seen = and_archived(unread),
+  unread = and_archived(unread), read = and_archived(active), archived = {archived}, dismissed = {dismissed},
 }
 local function pass(packed)
   local seen, read, _, _, _, _, its_topic = unpack_marks(packed)
   if topic ~= '' and its_topic ~= topic then return false end
-  if status == 'seen' then return seen ~= '' end
+  if status == 'unseen' then return seen == '' end
+  if status == 'seen' then return seen ~= '' and read == '' end
+  if status == 'unread' then return read == '' end
   if status == 'read' then return read ~= '' end
   return true
 end

@@ -145,7 +145,7 @@ def test_tail_tells_when_an_entry_expires_though_nobody_else_is_there(lonely: De
 def test_without_a_hub_the_store_is_started_and_keeps_what_was_sent(lonely: Desk) -> None:
     entry_id = lonely.run("send", "ann", "hello").stdout.strip()
     assert lonely.json("withdraw", "ann", entry_id)["ids"] == [entry_id]
-    assert lonely.run("withdraw", "ann", entry_id, code=1).stderr == f"Error: no such entry: {entry_id!r}\n"
+    assert lonely.run("withdraw", "ann", entry_id, code=1).stderr == f"Error: no such notification: {entry_id!r}\n"
 
 
 def test_an_outside_store_is_used_as_it_is_told(redis_server: RedisServer, lonely: Desk) -> None:

@@ -481,6 +481,13 @@ async def test_an_entry_has_every_key_of_the_seed_and_ours(hub: RunningHub, http
             "email": "admin@example.com",
             "avatar": "https://example.com/avatars/admin.jpg",
         },
+        "sender": {
+            "id": "admin_001",
+            "type": "user",
+            "name": "Admin User",
+            "handle": "admin@example.com",
+            "avatar_url": "https://example.com/avatars/admin.jpg",
+        },
         "resource": None,
         "data": {
             "title": "Order Shipped",
@@ -502,7 +509,7 @@ async def test_the_least_that_can_be_sent_has_the_same_keys(hub: RunningHub, htt
     entry = await shown(http, await hub.send(ann, "hello"))
     empty = {name for name, value in entry.items() if value is None}
     times = {"seen_at", "read_at", "clicked_at", "archived_at", "dismissed_at", "expires_at"}
-    assert empty == times | {"topic", "actor", "resource"}
+    assert empty == times | {"topic", "actor", "sender", "resource"}
     assert entry["data"] == {"title": "hello"}
     assert entry["created_at"] == entry["sent_at"]
 

@@ -76,7 +76,10 @@ def error(answer: Response, status: int, kind: str, code: str) -> Any:
     assert answer.status_code == status, answer.text
     assert set(answer.json()) == {"error"}
     found = answer.json()["error"]
-    assert set(found) == {"type", "code", "message", "param", "doc_url", "is_transient", "request_id", "details"}
+    assert set(found) == {
+        *("type", "code", "message", "param", "doc_url", "is_transient", "quota", "request_log_url"),
+        *("request_id", "details"),
+    }
     assert (found["type"], found["code"]) == (kind, code)
     assert found["request_id"] == answer.headers["x-request-id"]
     assert found["doc_url"].endswith(f"/docs/errors#{code}-{status}")

@@ -116,7 +116,7 @@ NONE, ONE, TWO = Counts(0, 0, 0), Counts(1, 1, 1), Counts(1, 2, 2)
 def body(entry_id: str, **fields: Any) -> str:
     """An immutable entry body as the store keeps it: JSON text without its closing brace."""
     title = fields.get("data", {}).get("title", "")
-    blank = {"category": "orders", "priority": "normal", "actor": None, "resource": None, "topic": None}
+    blank = dict.fromkeys(("actor", "sender", "resource", "topic")) | {"category": "orders", "priority": "normal"}
     known = {"id": entry_id, "notiflow_handle": "order-updates", "data": {"title": title}, "expires_at": None}
     return frames.dumps(known | blank | fields)[:-1]
 
@@ -132,6 +132,7 @@ SHIPPED = body(
         "email": "ann@example.com",
         "avatar": None,
     },
+    sender={"id": "ann", "type": "user", "name": "Ann Ägren", "handle": "ann@example.com", "avatar_url": None},
     resource={"id": "12345", "type": "order", "name": "Order 12345", "handle": None},
     topic="orders",
     expires_at="2026-12-31T00:00:00.000Z",
@@ -233,7 +234,7 @@ INNER = {
     "page": words("after before has_more_after has_more_before limit"),
     "limits": words("frame_bytes ids channels waiting page"),
     "entry": words(
-        "id notiflow_handle category data priority actor resource topic expires_at created_at sent_at seen_at "
+        "id notiflow_handle category data priority actor sender resource topic expires_at created_at sent_at seen_at "
         "read_at clicked_at archived_at dismissed_at status"
     ),
 }

@@ -16,6 +16,8 @@ CURSOR = re.compile(r"0|[0-9]{16,17}-[0-9]{1,10}")
 START = "0"
 """The cursor of a feed that never had an event."""
 HANDLE = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+NOTIFLOW = re.compile(r"[a-z][a-z0-9-]{0,62}")
+"""A notiflow's handle: unlike a channel's it has no underscore (Notiflows' own rule)."""
 PROJECT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 USER_MAX = 256
@@ -255,6 +257,42 @@ class SecretKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """What recipients of a notiflow read, in Liquid (`hub/templates.py`)."""
+
+    title: str
+    body: str | None = None
+    action_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A template filled in for one recipient: plain text."""
+
+    title: str
+    body: str | None
+    action_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notiflow:
+    """A kind of notification that is run for recipients or for a topic."""
+
+    id: str
+    handle: str
+    name: str
+    template: Template
+    created_at: str
+    updated_at: str
+    active: bool = True
+    include_in_preferences: bool = True
+    channel: str | None = None
+    """Handle of an in-app channel; None: the project's oldest."""
+    category: str | None = None
+    priority: str = "normal"
+
+
+@dataclass(frozen=True, slots=True)
 class Project:
     """One tenant: its public key, who may sign for its users, who may send, from where browsers may come."""
 
@@ -268,6 +306,8 @@ class Project:
     secret_keys: tuple[SecretKey, ...] = ()
     origins: tuple[str, ...] = ()
     """Origins of browsers that may connect; empty: no browser may."""
+    notiflows: tuple[Notiflow, ...] = ()
+    """Oldest first."""
     by_name: Mapping[str, Channel] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -283,6 +323,10 @@ class Project:
         """The in-app channel with this UUID or handle."""
         channel = self.by_name.get(name)
         return channel if channel is not None and channel.type == "in_app" else None
+
+    def notiflow(self, handle: str) -> Notiflow | None:
+        """The notiflow with this handle."""
+        return next((notiflow for notiflow in self.notiflows if notiflow.handle == handle), None)
 
 
 @dataclass(frozen=True, slots=True)

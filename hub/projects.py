@@ -20,7 +20,19 @@ from redis.asyncio import Redis
 from hub.auth import check_origin, secret_digest, secret_key, secret_record
 from hub.errors import Code, Refused, unavailable
 from hub.keys import CONTROL, PROJECTS, SCHEMA
-from hub.model import HANDLE, PROJECT, UUID, Channel, Project, SecretKey, SigningKey, timestamp
+from hub.model import (
+    HANDLE,
+    JSON,
+    PROJECT,
+    UUID,
+    Channel,
+    Notiflow,
+    Project,
+    SecretKey,
+    SigningKey,
+    Template,
+    timestamp,
+)
 
 log = logging.getLogger("bellhub.projects")
 
@@ -63,6 +75,7 @@ def encode(project: Project) -> str:
             "signing_keys": [asdict(key) for key in project.signing_keys],
             "secret_keys": [asdict(key) for key in project.secret_keys],
             "origins": project.origins,
+            "notiflows": [asdict(notiflow) for notiflow in project.notiflows],
         },
         separators=(",", ":"),
     )
@@ -79,7 +92,12 @@ def decode(text: str | bytes) -> Project:
         signing_keys=tuple(SigningKey(**key) for key in document["signing_keys"]),
         secret_keys=tuple(SecretKey(**key) for key in document["secret_keys"]),
         origins=tuple(document["origins"]),
+        notiflows=tuple(_notiflow(notiflow) for notiflow in document.get("notiflows", ())),  # older documents have none
     )
+
+
+def _notiflow(document: JSON) -> Notiflow:
+    return Notiflow(**document | {"template": Template(**document["template"])})
 
 
 # ---- changes, to be used with Projects.change --------------------------------------------------------
@@ -292,11 +310,27 @@ def development_project(signing_key: SigningKey | None) -> Project:
         channels=channels,
         signing_keys=() if signing_key is None else (signing_key,),
         secret_keys=(secret_record(_dev_id(DEV_SECRET), DEV_SECRET, "owner"),),
+        notiflows=(WELCOME,),
     )
 
 
 def _dev_id(name: str) -> str:
     return str(uuid.uuid5(_DEV_IDS, f"{DEFAULT}/{name}"))
+
+
+WELCOME = Notiflow(
+    id=_dev_id("welcome"),
+    handle="welcome",
+    name="Welcome",
+    template=Template(
+        "Welcome{% if recipient.first_name %}, {{ recipient.first_name }}{% endif %}!",
+        "{{ actor.first_name | default: 'Somebody' }} says hello.",
+        "{{ data.url }}",
+    ),
+    created_at=timestamp(0),
+    updated_at=timestamp(0),
+)
+"""The notiflow of development mode."""
 
 
 class Directory:
@@ -354,6 +388,7 @@ def _laid_over(stored: Project, overlay: Project) -> Project:
     kids = {key.kid for key in stored.signing_keys}
     return replace(
         stored,
+        notiflows=stored.notiflows + tuple(n for n in overlay.notiflows if stored.notiflow(n.handle) is None),
         channels=stored.channels + tuple(c for c in overlay.channels if c.handle not in stored.by_name),
         signing_keys=stored.signing_keys + tuple(key for key in overlay.signing_keys if key.kid not in kids),
         secret_keys=stored.secret_keys + overlay.secret_keys,

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from hub.api.doors import Door, LocalPages, RequestIds, Segments, feed_dialect, 
 from hub.api.feed import FeedApi
 from hub.api.inbox import InboxApi
 from hub.api.messaging import MessagingApi
+from hub.api.notiflows import NotiflowsApi
 from hub.api.sessions import SessionsApi
 from hub.bus import Bus
 from hub.embedded import EmbeddedStore, durability, find_binary
@@ -36,7 +37,7 @@ from hub.errors import CloseCode, Refused, unavailable
 from hub.health import health_routes
 from hub.idempotency import Answers
 from hub.identity import Identity
-from hub.model import SigningKey
+from hub.model import Project, SigningKey
 from hub.projects import Directory, Projects, check_schema, development_project
 from hub.protocol import Timing
 from hub.rates import Rates
@@ -95,6 +96,7 @@ class Hub:
         self._tasks: list[asyncio.Task[None]] = []
         self._client: redis.asyncio.Redis | None = None
         self._projects_changed = asyncio.Event()
+        self._loading = asyncio.Lock()
 
     async def start(self) -> None:
         """Everything is up when this returns. Raises what says why it cannot be; nothing is left behind then."""
@@ -193,8 +195,15 @@ class Hub:
         await Projects(self.client).ensure_default()
         await self._load_projects()
 
+    async def change_project(self, project_id: str, change: Callable[[Project], Project]) -> Project:
+        """`Projects.change`; when it returns, every door of this hub sees the project as it is now."""
+        project = await Projects(self.client).change(project_id, change)
+        await self._load_projects()
+        return project
+
     async def _load_projects(self) -> None:
-        self.directory.replace((await Projects(self.client).load()).values())
+        async with self._loading:  # or what was read earlier could be taken over later
+            self.directory.replace((await Projects(self.client).load()).values())
         for session in self.registry.sessions:
             if self.directory.project(session.user.project) is None:
                 session.close(CloseCode.FORBIDDEN, "the project is gone")
@@ -263,7 +272,10 @@ def create_app(hub: Hub | None = None) -> Starlette:
         *MessagingApi(hub.store, messaging_door).routes(),
         *InboxApi(hub.store, messaging_door).routes(),
     ]
-    admin = SessionsApi(hub.store, hub.rollcall, admin_door).routes()
+    admin = [
+        *SessionsApi(hub.store, hub.rollcall, admin_door).routes(),
+        *NotiflowsApi(hub.change_project, admin_door).routes(),
+    ]
     static = static_dir()
     routes: list[BaseRoute] = [
         socket_route(lambda: hub.around),

@@ -22,7 +22,7 @@ from typing import IO, Any, NoReturn
 
 import click
 
-from hub import __version__, auth, frames, projects, server
+from hub import __version__, auth, frames, notiflows, projects, server
 from hub.api.messaging import channel_of, publish, withdraw, withdraw_source
 from hub.app import LOOPBACK, Hub
 from hub.auth import KEY_TEXT
@@ -556,6 +556,72 @@ async def sessions_end(store: Opened, user: str, session: str, project_id: str) 
 def _warn_of_silence(found: Roll) -> None:
     if not found.complete:
         click.echo(f"{found.asked - found.answered} of {found.asked} hubs did not answer.", err=True)
+
+
+# ---- notiflows ---------------------------------------------------------------------------------------
+
+
+@bellhub.group()
+def notiflow() -> None:
+    """Kinds of notifications, to be run for recipients or for a topic."""
+
+
+@notiflow.command("put")
+@with_store
+@click.argument("handle")
+@click.argument("title")
+@click.option("--body")
+@click.option("--action-url", help="Where a click leads: http, https or relative.")
+@click.option("--name", help="What people call it; else the handle.")
+@click.option("--category")
+@click.option("--priority", help="low, normal or high.")
+@click.option("--channel", help="An in-app channel; else the project's oldest.")
+@click.option("--inactive", is_flag=True, help="It cannot be run.")
+@click.option("--mandatory", is_flag=True, help="Users cannot switch it off.")
+@of_project
+async def notiflow_put(
+    store: Opened, handle: str, project_id: str, inactive: bool, mandatory: bool, **fields: str | None
+) -> Answer:
+    """Define a notiflow, as a whole. TITLE, body and URL are Liquid: {{ data.… }}, {{ actor.… }}, {{ recipient.… }}."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    template = {name: given.pop(name) for name in ("title", "body", "action_url") if name in given}
+    body = given | {"template": template, "active": not inactive, "include_in_preferences": not mandatory}
+    definition = notiflows.read_definition(body)
+    now = timestamp(int(time.time() * 1_000_000))
+    changed = await store.change(project_id, lambda p: notiflows.put(p, handle, definition, now))
+    made = notiflows.existing(changed, handle)
+    return notiflows.shown(made), made.id
+
+
+@notiflow.command("list")
+@with_store
+@of_project
+async def notiflow_list(store: Opened, project_id: str) -> Answer:
+    """All notiflows of a project."""
+    found = (await store.project(project_id)).notiflows
+    rows = ((n.handle, "active" if n.active else "inactive", n.name) for n in found)
+    return [notiflows.shown(n) for n in found], _table(rows)
+
+
+@notiflow.command("show")
+@with_store
+@click.argument("handle")
+@of_project
+async def notiflow_show(store: Opened, handle: str, project_id: str) -> Answer:
+    """One notiflow and its template."""
+    value = notiflows.shown(notiflows.existing(await store.project(project_id), handle))
+    template = value.pop("template")
+    return value | {"template": template}, _table([*value.items(), *template.items()])
+
+
+@notiflow.command("delete")
+@with_store
+@click.argument("handle")
+@of_project
+async def notiflow_delete(store: Opened, handle: str, project_id: str) -> Answer:
+    """Delete a notiflow; what was run already goes on."""
+    await store.change(project_id, lambda p: notiflows.remove(p, handle))
+    return {"deleted": handle}, f"deleted {handle}"
 
 
 # ---- notifications -----------------------------------------------------------------------------------

@@ -40,13 +40,19 @@ def read_definition(value: object) -> Definition:
     return definition
 
 
+def check_handle(handle: str) -> str:
+    """A handle fit to be one. Raises `Refused`."""
+    if not NOTIFLOW.fullmatch(handle):
+        raise refused([fault(("handle",), f"{handle[:64]!r} does not match {NOTIFLOW.pattern}", "format")])
+    return handle
+
+
 def put(project: Project, handle: str, definition: Definition, at: str) -> Project:
     """With the notiflow as it is defined: a new one, or in the place of the one with that handle. `at`: the time now.
 
     Raises `Refused`: an ill-formed handle, a channel that holds no feeds, or one notiflow too many.
     """
-    if not NOTIFLOW.fullmatch(handle):
-        raise refused([fault(("handle",), f"{handle[:64]!r} does not match {NOTIFLOW.pattern}", "format")])
+    check_handle(handle)
     channel = None if definition.channel is None else project.feed_channel(definition.channel)
     if definition.channel is not None and channel is None:
         raise refused([fault(("channel",), f"no such in-app channel: {definition.channel!r}", "unknown")])

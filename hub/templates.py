@@ -13,6 +13,7 @@ from typing import Any
 
 from liquid import BoundTemplate, Environment, Mode, RenderContext
 from liquid.ast import Node
+from liquid.builtin.expressions import FilteredExpression
 from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.exceptions import LiquidError, LiquidSyntaxError, ResourceLimitError
 from liquid.expression import Expression
@@ -132,7 +133,7 @@ def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     def bounded(*operands: Any, **options: Any) -> Any:
         size = max(len(operand) if isinstance(operand, Sized) else 1 for operand in operands)
-        if size > most or (name in ("replace", "join") and _product(*operands) > _GROWN):
+        if size > most or (name in ("replace", "join") and _product(name, *operands) > _GROWN):
             raise _TooMuch(f"{name}: an operand of {size} characters or items is too much", token=None)
         if any(isinstance(operand, int) and operand.bit_length() > _BITS for operand in operands):
             raise _TooMuch(f"{name}: a number of more than {_BITS} bits", token=None)
@@ -144,8 +145,8 @@ def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     return bounded
 
 
-def _product(first: object, *others: object) -> int:
-    times = len(first) if isinstance(first, list) else len(str(first))
+def _product(name: str, first: object, *others: object) -> int:
+    times = len(first) if name == "join" and isinstance(first, list) else len(str(first))
     return times * max((len(str(other)) for other in others), default=1)
 
 
@@ -161,19 +162,23 @@ def _compiled(text: str) -> BoundTemplate:
     compiled = _LANGUAGE.from_string(text)
     context = RenderContext(compiled)
     for node in compiled.nodes:
-        _no_ranges(node, context)
+        _check(node, context)
     return compiled
 
 
-def _no_ranges(node: Node, context: RenderContext) -> None:
+def _check(node: Node, context: RenderContext) -> None:
+    """Refuses what the library would notice only when it renders it, or not even then."""
     waiting: list[Expression] = list(node.expressions())
     while waiting:
         expression = waiting.pop()
         if isinstance(expression, RangeLiteral):
             raise LiquidSyntaxError(f"ranges such as {expression} are not available", token=expression.token)
+        if isinstance(expression, FilteredExpression):
+            for used in expression.filters or ():
+                used.validate_filter_arguments(_LANGUAGE)
         waiting += expression.children()
     for child in node.children(context):
-        _no_ranges(child, context)
+        _check(child, context)
 
 
 def _words(error: LiquidError) -> str:

@@ -21,7 +21,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import update_wrapper
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypedDict, TypeVar, Unpack, overload
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Self,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 from urllib.parse import quote
 
 import httpx2
@@ -32,13 +44,18 @@ TRIES = 4
 """Requests that one call may cost."""
 BACKOFF_S = 0.5
 """The second try comes at a random time within so many seconds, each further one within twice as many."""
-RETRY_AFTER_S = 30.0
-"""A hub, or a proxy before it, that asks for a longer pause is not waited for."""
+RETRY_AFTER_S = 60.0
+"""The longest pause that a hub asks for. A proxy before it that asks for more is not waited for."""
+
+_NOTIFICATIONS = "v1/messaging/notifications"
+_WHOLE = {"include": "sender,resource"}
 
 P = ParamSpec("P")
 T = TypeVar("T")
 JSON = dict[str, Any]
 Priority = Literal["low", "normal", "high", "urgent"]
+Status = Literal["unseen", "seen", "read", "dismissed"]
+Verb = Literal["seen", "read", "dismiss"]
 
 
 class BellhubError(Exception):
@@ -89,28 +106,63 @@ class Content(TypedDict, total=False):
     source_key: str
 
 
+class Notification(TypedDict):
+    """A notification as the Messaging API shows it; times are RFC 3339 in UTC."""
+
+    id: str
+    object: str
+    category: str
+    title: str
+    body: str | None
+    status: Status
+    priority: str
+    sender: JSON | None
+    resource: JSON | None
+    seen_at: str | None
+    read_at: str | None
+    dismissed_at: str | None
+    created_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of a user's notifications, newest first; cursors of older and newer ones, if there are any."""
+
+    items: list[Notification]
+    next: str | None
+    previous: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One call of the API: the request, and how its answer is read. `missing` is what 404 means, if it is no error."""
+    """One call of the API: the request, and how its answer is read.
+
+    `query` without what is None; `user`: for whom a key acts; `missing`: what 404 means, where it is no error.
+    """
 
     method: str
     path: str
     read: Callable[[Any], T]
     body: JSON | None = None
-    query: dict[str, str] = field(default_factory=dict)
+    query: Mapping[str, str | int | None] = field(default_factory=dict)
+    user: str | None = None
     key: str | None = None
     missing: T | None = None
 
     def request(self, http: httpx2.Client | httpx2.AsyncClient) -> httpx2.Request:
         """To be sent as it is by every try: the idempotency key is made here."""
-        headers = {}
+        headers: dict[bytes, bytes] = {}  # bytes, since a name is UTF-8
+        if self.user is not None:
+            headers[b"x-bellhub-user"] = self.user.encode()
         if self.method in ("POST", "PATCH"):
-            headers["idempotency-key"] = self.key or str(uuid.uuid4())
+            headers[b"idempotency-key"] = (self.key or str(uuid.uuid4())).encode()
         content = None
         if self.body is not None:
-            headers["content-type"] = "application/json"
+            headers[b"content-type"] = b"application/json"
             content = json.dumps(self.body, default=_time).encode()
-        return http.build_request(self.method, self.path, params=self.query, headers=headers, content=content)
+        query = {name: value for name, value in self.query.items() if value is not None}
+        return http.build_request(self.method, self.path, params=query, headers=headers, content=content)
 
     def tries(self) -> Generator[float, httpx2.Response | httpx2.TransportError, T]:
         """Yields the seconds to wait before each try and is sent what came of it. Returns what the call returns, or
@@ -168,19 +220,55 @@ class _Calls:
     ) -> Call[str]:
         """Puts a notification into a user's feed; its id. It is stored when this returns."""
         body = {"category": category, "target": {"type": "user", "id": user}, "title": title, **content}
-        return Call("POST", "v1/messaging/notifications", lambda sent: sent["id"], body, key=idempotency_key)
+        return Call("POST", _NOTIFICATIONS, _id, body, key=idempotency_key)
 
     @_method
     def withdraw(self, user: str, notification_id: str) -> Call[bool]:
         """Takes a notification back, in whatever state it is. False: it was not there, or a first try took it."""
-        path = f"v1/messaging/notifications/{_segment(notification_id)}"
+        path = f"{_NOTIFICATIONS}/{_segment(notification_id)}"
         return Call("DELETE", path, _done, query={"user": user}, missing=False)
 
     @_method
     def withdraw_source(self, user: str, source_key: str) -> Call[list[str]]:
         """Takes back all that a user was sent with one source key: the ids that left, which may be none."""
-        query = {"user": user, "source_key": source_key}
-        return Call("DELETE", "v1/messaging/notifications", _ids, query=query)
+        return Call("DELETE", _NOTIFICATIONS, _ids, query={"user": user, "source_key": source_key})
+
+    # ---- what a user has ---------------------------------------------------------------------------------
+
+    @_method
+    def notifications(
+        self,
+        user: str,
+        *,
+        status: Status | None = None,
+        category: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Call[Page]:
+        """A page of a user's notifications, in all channels. Without `status`: all that is not dismissed."""
+        query = {"status": status, "category": category, "limit": limit, "cursor": cursor}
+        return Call("GET", _NOTIFICATIONS, _page, query=_WHOLE | query, user=user)
+
+    @_method
+    def notification(self, user: str, notification_id: str) -> Call[Notification]:
+        """One notification of a user."""
+        return Call("GET", f"{_NOTIFICATIONS}/{_segment(notification_id)}", _notification, query=_WHOLE, user=user)
+
+    @_method
+    def mark(self, user: str, notification_id: str, verb: Verb) -> Call[Notification]:
+        """Marks a notification for a user, who sees it on every device. The same again changes nothing."""
+        path = f"{_NOTIFICATIONS}/{_segment(notification_id)}/actions/{verb}"
+        return Call("POST", path, _notification, query=_WHOLE, user=user)
+
+    @_method
+    def mark_all_seen(self, user: str) -> Call[None]:
+        """Marks everything of a user as seen."""
+        return Call("POST", f"{_NOTIFICATIONS}/actions/mark-all-seen", _nothing, user=user)
+
+    @_method
+    def unread_count(self, user: str) -> Call[int]:
+        """The number on a user's bell: what is not seen."""
+        return Call("GET", f"{_NOTIFICATIONS}/unread-count", lambda counts: int(counts["total"]), user=user)
 
 
 class _Client(_Calls):
@@ -296,6 +384,28 @@ def _error(response: httpx2.Response) -> BellhubError:
 
 def _done(answer: Any) -> bool:
     return True
+
+
+def _nothing(answer: Any) -> None:
+    return None
+
+
+def _id(answer: JSON) -> str:
+    return str(answer["id"])
+
+
+def _notification(answer: JSON) -> Notification:
+    answer["id"]  # or it is no answer of a hub
+    return cast(Notification, answer)
+
+
+def _page(answer: JSON) -> Page:
+    next_url, previous_url = answer["page_info"]["next_page_url"], answer["page_info"]["previous_page_url"]
+    return Page(answer["data"], _cursor(next_url), _cursor(previous_url))
+
+
+def _cursor(url: str | None) -> str | None:
+    return None if url is None else httpx2.URL(url).params["cursor"]
 
 
 def _ids(withdrawn: JSON) -> list[str]:

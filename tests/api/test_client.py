@@ -12,6 +12,7 @@ import pytest
 
 from hub import client
 from hub.client import AsyncBellhub, Bellhub, BellhubError
+from tests.conftest import StartHub
 from tests.harness import RunningHub, free_port, until
 from tests.proxy import Cut, Proxy
 
@@ -146,6 +147,47 @@ async def test_all_of_a_source_key_are_withdrawn_together(shared_hub: RunningHub
         assert await bell.withdraw_source(ann, "order 17 & more") == []
 
 
+# ---- what a user has --------------------------------------------------------------------------------------
+
+
+async def test_a_back_end_sees_and_marks_what_a_user_has(shared_hub: RunningHub, ann: str, kind: str) -> None:
+    ann = f"{ann} ä"
+    async with client_of(kind, shared_hub.port, shared_hub.secret) as bell:
+        bob = {"id": "bob", "type": "user", "name": "Bob"}
+        sent = [await bell.send(ann, title, category="a", sender=bob) for title in ("one", "two", "three")]
+        assert await bell.unread_count(ann) == 3
+        shown = await bell.notification(ann, sent[0])
+        assert (shown["title"], shown["status"], shown["sender"]["name"]) == ("one", "unseen", "Bob")
+        phone = await shared_hub.connect(ann)
+        marked = await bell.mark(ann, sent[0], "read")
+        assert (marked["status"], marked["sender"]["id"]) == ("read", "bob")
+        assert (await phone.next("state"))["verbs"] == ["read"]
+        assert await bell.mark(ann, sent[0], "read") == marked
+        await bell.mark(ann, sent[1], "dismiss")
+        assert await bell.unread_count(ann) == 1
+        assert await bell.mark_all_seen(ann) is None
+        assert await bell.unread_count(ann) == 0
+        with pytest.raises(BellhubError) as caught:
+            await bell.notification("somebody else", sent[0])
+        assert (caught.value.status, caught.value.details["resource"]) == (404, "notification")
+        await phone.close()
+
+
+async def test_lists_of_a_user_come_page_by_page_and_filtered(shared_hub: RunningHub, ann: str, kind: str) -> None:
+    async with client_of(kind, shared_hub.port, shared_hub.secret) as bell:
+        sent = [await bell.send(ann, "x", category=category) for category in ("a", "b", "a", "a", "a")][::-1]
+        first = await bell.notifications(ann, limit=2, category="a")
+        second = await bell.notifications(ann, limit=2, category="a", cursor=first.next)
+        found = [[one["id"] for one in page.items] for page in (first, second)]
+        assert found == [[sent[0], sent[1]], [sent[2], sent[4]]]
+        assert (first.previous, second.next) == (None, None)
+        back = await bell.notifications(ann, limit=2, category="a", cursor=second.previous)
+        assert back.items == first.items
+        await bell.mark(ann, sent[3], "dismiss")
+        assert [one["id"] for one in (await bell.notifications(ann, status="dismissed")).items] == [sent[3]]
+        assert len((await bell.notifications(ann)).items) == 4
+
+
 # ---- once ------------------------------------------------------------------------------------------------
 
 
@@ -191,6 +233,17 @@ async def test_a_pause_that_was_asked_for_is_kept(kind: str) -> None:
         assert await bell.send("ann", "hello", category="a") == "e1"
     assert 1.0 <= time.monotonic() - start < 1 + client.BACKOFF_S + 1
     assert len(asked) == 2
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_what_the_rate_limit_refuses_is_sent_when_its_window_ends(start_hub: StartHub, kind: str) -> None:
+    hub = await start_hub(key_rate="3/second")
+    async with client_of(kind, hub.port, hub.secret) as bell:
+        start = time.monotonic()
+        for title in "abcde":
+            await bell.send("ann", title, category="a")
+    assert time.monotonic() - start >= 1
+    assert await titles(hub, "ann") == ["e", "d", "c", "b", "a"]
 
 
 # ---- what goes wrong -------------------------------------------------------------------------------------

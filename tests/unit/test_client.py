@@ -64,8 +64,8 @@ def test_a_pause_is_given_in_seconds_or_as_a_date() -> None:
 
 
 def test_a_pause_beyond_the_bound_ends_the_call() -> None:
-    assert len(pauses(answered(429, "30"))) == 1
-    assert pauses(answered(429, "31")) == []
+    assert len(pauses(answered(429, "60"))) == 1
+    assert pauses(answered(429, "61")) == []
 
 
 def test_the_client_loads_nothing_else_of_the_hub() -> None:

@@ -262,8 +262,9 @@ def _naming_key(refused: Refused, asked: Asked) -> Refused:
 
 
 def again(first: Answer) -> Response:
-    """The first answer once more."""
-    return answer(first.body, first.status, {"idempotent-replayed": "true"})
+    """The first answer once more. A conflict that was kept is one that stays."""
+    final = {"x-should-retry": "false"} if first.status == 409 else {}
+    return answer(first.body, first.status, final | {"idempotent-replayed": "true"})
 
 
 def answer(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -514,6 +514,23 @@ async def test_a_replayed_op_older_than_the_log_no_longer_tells_what_changed(red
     assert again.counts == Counts(3, 3, 4)
 
 
+async def test_a_request_that_is_replayed_tells_how_many_it_changed_also_without_the_log(
+    redis_server: RedisServer,
+) -> None:
+    async with open_store(redis_server.url, log_events=3) as store:
+        await publish_many(store, 2)
+        once = Idempotency(ANN.idem("k"), "d" * 32)
+        first = await store.mark_upto(INBOX, ["read"], None, once=once)
+        assert (first.number, first.replayed) == (2, False)
+        await publish(store)
+        with_log = await store.mark_upto(INBOX, ["read"], None, once=once)
+        assert (len(with_log.changed or ()), with_log.number, with_log.replayed) == (2, 2, True)
+        await publish_many(store, 3)
+        without = await store.mark_upto(INBOX, ["read"], None, once=once)
+        assert (without.changed, without.number, without.cursor) == (None, 2, first.cursor)
+        assert without.counts == Counts(4, 4, 6)
+
+
 async def test_an_op_counts_in_its_feed_only(store: Store) -> None:
     here, there = await publish(store, INBOX), await publish(store, ALERTS)
     await store.mark(INBOX, ["read"], [here.id], memory=memory())

@@ -22,14 +22,25 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 from hub import keys
+from hub.api.admin import AdminApi
 from hub.api.callers import Callers
 from hub.api.cors import Cors
-from hub.api.doors import Door, LocalPages, RequestIds, Segments, feed_dialect, messaging_dialect, no_such_operation
+from hub.api.doors import (
+    ADMIN_BODY_BYTES,
+    Door,
+    LocalPages,
+    RequestIds,
+    Segments,
+    feed_dialect,
+    messaging_dialect,
+    no_such_operation,
+)
 from hub.api.feed import FeedApi
 from hub.api.inbox import InboxApi
 from hub.api.messaging import MessagingApi
 from hub.api.notiflows import NotiflowsApi
 from hub.api.sessions import SessionsApi
+from hub.api.user_settings import UserSettingsApi
 from hub.bus import Bus
 from hub.embedded import EmbeddedStore, durability, find_binary
 from hub.engine import Engine
@@ -266,21 +277,22 @@ def create_app(hub: Hub | None = None) -> Starlette:
     envelope, messaging_envelope = feed_dialect(docs_url), messaging_dialect(docs_url)
     user_door = Door("/user/v1", envelope, callers.of_user_api, answers, rates)
     messaging_door = Door("/v1/messaging", messaging_envelope, callers.of_messaging_api, answers, rates)
-    admin_door = Door("/admin/v1", envelope, callers.of_admin_api, answers, rates)
-    feed = FeedApi(hub.store, user_door).routes()
+    admin_door = Door("/admin/v1", envelope, callers.of_admin_api, answers, rates, ADMIN_BODY_BYTES)
+    user = [*FeedApi(hub.store, user_door).routes(), *UserSettingsApi(hub.users, user_door).routes()]
     messaging = [
         *MessagingApi(hub.store, messaging_door).routes(),
         *InboxApi(hub.store, messaging_door).routes(),
     ]
     admin = [
+        *AdminApi(hub.users, hub.store, admin_door).routes(),
         *SessionsApi(hub.store, hub.rollcall, admin_door).routes(),
         *NotiflowsApi(hub.change_project, admin_door).routes(),
     ]
     static = static_dir()
     routes: list[BaseRoute] = [
         socket_route(lambda: hub.around),
-        _below("/user/v1", feed),
-        _below("/api/user/v1", feed),
+        _below("/user/v1", user),
+        _below("/api/user/v1", user),
         _below("/v1/messaging", messaging),
         _below("/admin/v1", admin),
         _below("/api/admin/v1", admin),

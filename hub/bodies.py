@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from hub.codec import check_user, check_value
@@ -52,6 +52,9 @@ def _external_id(name: str) -> str:
 
 ExternalId = Annotated[str, AfterValidator(_external_id)]
 """A user's name, as the project's own back end knows the user."""
+
+TopicName = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""A topic: free text without control characters."""
 
 
 def _words(wrong: ErrorDetails) -> str:

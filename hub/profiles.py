@@ -370,15 +370,20 @@ def settings_of(profile: Profile, channel: Channel) -> JSON:
     """The user's settings on a channel, as both APIs show them. Raises `Refused` not_found."""
     known = profile.settings.get(channel.id)
     if known is None:
-        message = f"no settings on channel {channel.handle!r}"
-        raise Refused(Code.NOT_FOUND, message, resource="channel_settings", id=channel.id)
+        raise no_settings(channel)
     return {"channel_id": channel.id, "user_id": profile.id, "provider": channel.provider, **_timed(known)}
+
+
+def no_settings(channel: Channel) -> Refused:
+    message = f"no settings on channel {channel.handle!r}"
+    return Refused(Code.NOT_FOUND, message, resource="channel_settings", id=channel.id)
 
 
 def pushes_of(profile: Profile | None, channel: Channel) -> list[JSON]:
     """The user's push subscriptions on a channel, oldest first."""
-    known = profile.push.get(channel.id, {}) if profile else {}
-    return [push_of(profile, channel, identifier) for identifier in known] if profile else []
+    if profile is None:
+        return []
+    return [push_of(profile, channel, identifier) for identifier in profile.push.get(channel.id, {})]
 
 
 def push_of(profile: Profile, channel: Channel, identifier: str) -> JSON:

@@ -14,7 +14,7 @@ from hub.codec import check_user
 from hub.errors import Code, Refused
 from hub.identity import Identity
 from hub.keys import User
-from hub.model import Claims, Project, SecretKey
+from hub.model import Channel, Claims, Project, SecretKey
 from hub.projects import Directory
 
 USER_PERMISSIONS = frozenset({"messaging:read", "messaging:update"})
@@ -40,6 +40,14 @@ class Caller:
             who = "a user" if self.claims else "this key"
             message = f"{who} does not have {permission}"
             raise Refused(Code.FORBIDDEN, message, required_scope=permission)
+
+    def channel(self, name: str) -> Channel:
+        """The project's channel with this UUID or handle, of any type. Raises `Refused` not_found."""
+        channel = self.project.by_name.get(name)
+        if channel is None:
+            shown = name[:64]
+            raise Refused(Code.NOT_FOUND, f"no such channel: {shown!r}", resource="channel", id=shown)
+        return channel
 
 
 class Callers:

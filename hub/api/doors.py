@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,22 +20,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hub import keys
 from hub.api.callers import Caller
 from hub.auth import loopback_origin
+from hub.codec import parse_timestamp
 from hub.errors import TEMPORARY, Code, Refused
 from hub.frames import dumps
 from hub.idempotency import Answers, Idempotency
 from hub.keys import User
+from hub.lists import LIMIT, LIMIT_MAX, Window, parse_place
 from hub.model import JSON, Answer
 from hub.rates import Rates
 
 log = logging.getLogger("bellhub.api")
 
 BODY_BYTES = 64 * 1024
+ADMIN_BODY_BYTES = 1024 * 1024
+"""The Admin API's: a thousand users may be named in one request."""
 KEY_MAX = 255
 """Characters in an `Idempotency-Key`."""
 _NOT_KEPT = (401, 403, 429)
 """Answers that depend on more than what was asked: the same request may do better with another token, or later."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
+_T = TypeVar("_T")
 Open = Callable[[Request], Awaitable[Response]]
 Identify = Callable[[Request], Awaitable[Caller]]
 Endpoint = Callable[[Request, Caller], Awaitable[Response]]
@@ -155,15 +160,24 @@ class Door:
     """The way into one API: who asks is found out, an `Idempotency-Key` is honoured, and what is refused is told in the
     API's own dialect. A fault of the hub's own is logged and tells nothing.
 
-    `base` is the API's path: keys of one API are not those of another.
+    `base` is the API's path: keys of one API are not those of another. `body_bytes`: how much a body may have.
     """
 
-    def __init__(self, base: str, dialect: Dialect, identify: Identify, answers: Answers, rates: Rates) -> None:
+    def __init__(
+        self,
+        base: str,
+        dialect: Dialect,
+        identify: Identify,
+        answers: Answers,
+        rates: Rates,
+        body_bytes: int = BODY_BYTES,
+    ) -> None:
         self._base = base
         self._dialect = dialect
         self._identify = identify
         self._answers = answers
         self._rates = rates
+        self._body_bytes = body_bytes
 
     def route(
         self, method: str, path: str, endpoint: Endpoint, permission: str | None = None, once: Once | None = None
@@ -171,6 +185,7 @@ class Door:
         """One operation. `permission` is what the caller must have, `once` how an `Idempotency-Key` works there."""
 
         async def answering(request: Request) -> Response:
+            request.state.body_bytes = self._body_bytes
             # What `Segments` left encoded.
             request.scope["path_params"] = {name: unquote(text) for name, text in request.path_params.items()}
             enter = self._let_in(endpoint, permission, once, f"{method} {self._base}{path}")
@@ -301,13 +316,13 @@ async def _read(request: Request) -> bytes:
     known: bytes | None = getattr(request.state, "body", None)
     if known is not None:
         return known
-    size = 0
+    size, most = 0, request.state.body_bytes
     chunks = []
     try:
         async for chunk in request.stream():
             size += len(chunk)
-            if size > BODY_BYTES:
-                raise Refused(Code.INVALID_REQUEST, f"a body of more than {BODY_BYTES} bytes", reason="body_too_large")
+            if size > most:
+                raise Refused(Code.INVALID_REQUEST, f"a body of more than {most} bytes", reason="body_too_large")
             chunks.append(chunk)
     except ClientDisconnect:  # nobody is there to read this, and nothing is wrong with the hub
         raise Refused(Code.INVALID_REQUEST, "the body ended early", reason="invalid_json") from None
@@ -350,6 +365,41 @@ def step_of(request: Request, user: User | None, step: str, answer: str = "") ->
 def bad_param(name: str, message: str) -> Refused:
     """A fault in the address: 400 with `reason` and `param`."""
     return Refused(Code.INVALID_REQUEST, f"{name}: {message}", reason="invalid_param", param=name)
+
+
+def window_of(query: Mapping[str, str]) -> Window:
+    """What is asked of a list of the Admin API. Raises `Refused` naming the parameter."""
+    if "after" in query and "before" in query:
+        raise bad_param("after", "one of after and before")
+    created_after = parsed(query, "created_after", parse_timestamp)
+    created_before = parsed(query, "created_before", parse_timestamp)
+    return Window(
+        limit_of(query, LIMIT, LIMIT_MAX),
+        after=parsed(query, "after", parse_place),
+        before=parsed(query, "before", parse_place),
+        # Compared as they are shown, in whole milliseconds.
+        created_after=None if created_after is None else created_after // 1000 * 1000 + 999,
+        created_before=None if created_before is None else -(-created_before // 1000) * 1000,
+    )
+
+
+def limit_of(query: Mapping[str, str], default: int, most: int) -> int:
+    """How many items a page may have. Raises `Refused`."""
+    text = query.get("limit", str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= most):
+        raise bad_param("limit", f"{text[:64]!r} is not a number from 1 to {most}")
+    return int(text)
+
+
+def parsed(query: Mapping[str, str], name: str, parse: Callable[[str], _T]) -> _T | None:
+    """A parameter, where it is given. Raises `Refused` with what `parse` says of it."""
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise bad_param(name, str(error)) from None
 
 
 def no_such_operation(dialects: Mapping[str, Dialect]) -> Callable[[Request, Exception], Response]:

@@ -4,7 +4,7 @@ Checked in this order: 401, 403, 404 of the channel, 400 and 422, 404 of the ent
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from hub import codec
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, answer, bad_param, once_of, read_json
+from hub.api.doors import Door, Once, answer, bad_param, limit_of, once_of, parsed, read_json
 from hub.errors import Code, Refused
 from hub.frames import IDS, PAGE, dumps, page_object
 from hub.keys import Feed
@@ -110,7 +110,7 @@ class FeedApi:
     async def explain(self, request: Request, caller: Caller) -> Response:
         """Why the badge says what it says: the newest entries behind each count."""
         feed = _feed(request, caller)
-        limit = _limit(request.query_params.get("limit", "20"))
+        limit = limit_of(request.query_params, 20, PAGE)
         explained = await self._store.explain(feed, limit, caller.claims)
         value: JSON = {"cursor": explained.cursor}
         for name, number in asdict(explained.counts).items():
@@ -167,11 +167,11 @@ def _filters(query: Mapping[str, str]) -> Filters:
         status=status,
         archived=_flag(query, "archived"),
         topic=topic,
-        created_after=_parsed(query, "created_after", codec.parse_timestamp),
-        created_before=_parsed(query, "created_before", codec.parse_timestamp),
-        after=_parsed(query, "after", codec.parse_page_token),
-        before=_parsed(query, "before", codec.parse_page_token),
-        limit=_limit(query.get("limit", "20")),
+        created_after=parsed(query, "created_after", codec.parse_timestamp),
+        created_before=parsed(query, "created_before", codec.parse_timestamp),
+        after=parsed(query, "after", codec.parse_page_token),
+        before=parsed(query, "before", codec.parse_page_token),
+        limit=limit_of(query, 20, PAGE),
     )
 
 
@@ -180,22 +180,6 @@ def _flag(query: Mapping[str, str], name: str) -> bool:
     if value not in ("true", "false"):
         raise bad_param(name, f"{value[:64]!r} is neither true nor false")
     return value == "true"
-
-
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= PAGE):
-        raise bad_param("limit", f"{text[:64]!r} is not a number from 1 to {PAGE}")
-    return int(text)
-
-
-def _parsed(query: Mapping[str, str], name: str, parse: Callable[[str], int]) -> int | None:
-    text = query.get(name)
-    if text is None:
-        return None
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise bad_param(name, str(error)) from None
 
 
 def _flags(body: object, where: str) -> dict[str, bool]:

@@ -6,6 +6,7 @@ the processor time of it all. There are no files to include. A name that is not 
 plain text: whoever shows them escapes them.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sized
 from functools import lru_cache
@@ -17,6 +18,7 @@ from liquid.builtin.expressions import FilteredExpression
 from liquid.builtin.expressions.primitive import RangeLiteral
 from liquid.exceptions import LiquidError, LiquidSyntaxError, ResourceLimitError
 from liquid.expression import Expression
+from liquid.token import Token
 
 from hub.bodies import fault, refused
 from hub.model import Rendered, Template
@@ -24,6 +26,8 @@ from hub.sending import link_allowed
 
 PART_BYTES = 8 * 1024
 """Largest part of a template."""
+GAP = 64
+"""White characters that may follow each other."""
 TIME_MS = 50
 """Processor time of one rendering."""
 _OPERAND = 64 * 1024
@@ -35,6 +39,7 @@ _BITS = 128
 """Of a number that a filter works on: each multiplication may double them."""
 _MOST = {"title": 1000, "body": 10_000, "action_url": 2048}
 """Characters of what is rendered, as in a send."""
+_GAP = re.compile(rf"\s{{{GAP + 1}}}")
 _LEFT_OUT = ("include", "render", "tablerow")
 
 
@@ -94,7 +99,7 @@ class _TooMuch(ResourceLimitError):
 
 
 class _Context(RenderContext):
-    """Looks at the clock before every node."""
+    """Looks at the clock before every node and every filter."""
 
     __slots__ = ("ends",)
     ends: float
@@ -102,13 +107,21 @@ class _Context(RenderContext):
     @property
     def disabled_tags(self) -> list[str]:
         """What the library asks before it renders any node, however often a loop comes by."""
-        if time.thread_time() > self.ends:
-            raise _TooMuch(f"takes more than {TIME_MS} ms", token=None)
+        self._look()
         return []
 
     @disabled_tags.setter
     def disabled_tags(self, tags: list[str]) -> None:
         """Nothing is disabled: what a template may not use, its language does not have."""
+
+    def filter(self, name: str, token: Token | None) -> Callable[..., object]:
+        """What the library asks for before each filter: hundreds may stand in one node."""
+        self._look()
+        return super().filter(name, token)
+
+    def _look(self) -> None:
+        if time.thread_time() > self.ends:
+            raise _TooMuch(f"takes more than {TIME_MS} ms", token=None)
 
 
 class _Language(Environment):
@@ -159,6 +172,11 @@ def _compiled(text: str) -> BoundTemplate:
     size = len(text.encode())
     if size > PART_BYTES:
         raise LiquidSyntaxError(f"{size} bytes, at most {PART_BYTES}", token=None)
+    # For these the library's lexer takes time that grows with the square of the text.
+    if text.rfind("{{") > text.rfind("}}"):
+        raise LiquidSyntaxError("expected '}}', found end of file", token=None)
+    if _GAP.search(text):
+        raise LiquidSyntaxError(f"more than {GAP} white characters in a row", token=None)
     compiled = _LANGUAGE.from_string(text)
     context = RenderContext(compiled)
     for node in compiled.nodes:

@@ -73,6 +73,16 @@ def test_what_is_no_template_is_refused_when_it_is_stored(text: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "text", ["{{" * 4000, "{{ a }}" + "{{" * 3900 + "%}", "{{" + " " * 8000 + "}}", "{% if" + " \n" * 4000 + "%}"]
+)
+def test_what_is_no_template_is_refused_soon(text: str) -> None:
+    began = time.thread_time()
+    with pytest.raises(Refused):
+        check_template(Template("fine", text))
+    assert time.thread_time() - began < 0.5
+
+
 def test_all_parts_that_are_wrong_are_named_with_what_is_wrong_and_where() -> None:
     with pytest.raises(Refused) as refused:
         check_template(Template("{{", "fine\n{% if %}", "{% unknown %}"))
@@ -101,6 +111,8 @@ def test_all_parts_that_are_wrong_are_named_with_what_is_wrong_and_where() -> No
         ("{{ data.s | date: '%Y' }}", {"s": "1 " * 10_000}),
         ("{{ 1 | divided_by: 0 }}", {}),
         ("{{ data.s | base64_decode }}", {"s": "gICA"}),
+        ("{{ data.s" + " | split: '' | join: ''" * 300 + " }}", {"s": "ab" * 30_000}),
+        ("{{ data.s | split: ''" + " | sort_natural" * 400 + " }}", {"s": "ab" * 30_000}),
         ("{% if a" + " or a" * 150 + " %}x{% endif %}{{ data.s }}", {"s": "x" * 20_000}),
     ],
 )

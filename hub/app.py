@@ -25,6 +25,7 @@ from hub import keys
 from hub.api.admin import AdminApi
 from hub.api.callers import Callers
 from hub.api.cors import Cors
+from hub.api.docs import Docs
 from hub.api.doors import (
     ADMIN_BODY_BYTES,
     Door,
@@ -288,7 +289,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
         *SessionsApi(hub.store, hub.rollcall, admin_door).routes(),
         *NotiflowsApi(hub.change_project, admin_door).routes(),
     ]
-    static = static_dir()
+    static = shipped("static")
     routes: list[BaseRoute] = [
         socket_route(lambda: hub.around),
         _below("/user/v1", user),
@@ -297,6 +298,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
         _below("/admin/v1", admin),
         _below("/api/admin/v1", admin),
         *health_routes(hub.checks),
+        *Docs(shipped("docs")).routes(),
         Mount("/static", StaticFiles(directory=static)),
     ]
     middleware = [Middleware(RequestIds), Middleware(Segments)]
@@ -324,11 +326,11 @@ def _below(path: str, routes: Sequence[BaseRoute]) -> Mount:
     return Mount(path, Router(routes, redirect_slashes=False))
 
 
-def static_dir() -> Path:
-    """The browser's files: inside an installed package, beside it in a checkout."""
+def shipped(name: str) -> Path:
+    """A directory of files that come along: inside an installed package, beside it in a checkout."""
     package = Path(__file__).parent
-    installed = package / "static"
-    return installed if installed.is_dir() else package.parent / "static"
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name
 
 
 def _demo(page: Path) -> Any:

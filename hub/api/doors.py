@@ -156,6 +156,13 @@ class LocalPages:
             await PlainTextResponse(f"origin {origin[:100]!r} is not allowed\n", 403)(scope, receive, send)
 
 
+class Operation(Route):
+    """One operation of an API. `permission` is what its caller must have; None: being somebody is enough."""
+
+    permission: str | None = None
+    once: Once | None = None
+
+
 class Door:
     """The way into one API: who asks is found out, an `Idempotency-Key` is honoured, and what is refused is told in the
     API's own dialect. A fault of the hub's own is logged and tells nothing.
@@ -181,7 +188,7 @@ class Door:
 
     def route(
         self, method: str, path: str, endpoint: Endpoint, permission: str | None = None, once: Once | None = None
-    ) -> Route:
+    ) -> Operation:
         """One operation. `permission` is what the caller must have, `once` how an `Idempotency-Key` works there."""
 
         async def answering(request: Request) -> Response:
@@ -193,7 +200,9 @@ class Door:
             response.raw_headers.extend(getattr(request.state, "rate_headers", ()))
             return response
 
-        return Route(path, answering, methods=[method], name=f"{method} {self._base}{path}")
+        operation = Operation(path, answering, methods=[method], name=f"{method} {self._base}{path}")
+        operation.permission, operation.once = permission, once
+        return operation
 
     def _let_in(self, endpoint: Endpoint, permission: str | None, once: Once | None, operation: str) -> Open:
         async def enter(request: Request) -> Response:

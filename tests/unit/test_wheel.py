@@ -22,7 +22,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 @pytest.mark.parametrize(
     ("here", "there"),
-    [("hub/**/*.py", "hub"), ("hub/lua/*.lua", "hub"), ("hub/lua/lib/*.lua", "hub"), ("static/*", "hub/static")],
+    [
+        ("hub/**/*.py", "hub"),
+        ("hub/lua/*.lua", "hub"),
+        ("hub/lua/lib/*.lua", "hub"),
+        ("static/*", "hub/static"),
+        ("docs/*", "hub/docs"),
+    ],
 )
 def test_the_wheel_holds_every_file_as_it_is(wheel: zipfile.ZipFile, here: str, there: str) -> None:
     files = [path for path in ROOT.glob(here) if path.is_file()]

@@ -26,12 +26,12 @@ from hub import __version__, auth, frames, notiflows, projects, server
 from hub.api.messaging import channel_of, publish, withdraw, withdraw_source
 from hub.app import LOOPBACK, Hub
 from hub.auth import KEY_TEXT
-from hub.codec import check_user
+from hub.codec import check_user, decode
 from hub.doctor import examine
 from hub.errors import Code, Refused
 from hub.frames import dumps
 from hub.keys import User
-from hub.model import JSON, Event, Project, SecretKey, SigningKey, micros_of, timestamp
+from hub.model import JSON, START, VERBS, Event, Project, SecretKey, SigningKey, micros_of, timestamp
 from hub.opening import (
     Answer,
     Opened,
@@ -681,6 +681,33 @@ async def withdraw_command(
     else:
         ids = await withdraw(store.store, found, owner, entry_id or "")
     return {"ids": list(ids), "withdrawn": len(ids)}, f"{len(ids)} withdrawn"
+
+
+@bellhub.command()
+@with_store
+@click.argument("verb", type=click.Choice(VERBS))
+@click.argument("user")
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--upto", metavar="CURSOR|top", help="Instead of ids: all that had arrived at a cursor, or until now.")
+@click.option("--topic", help="With --upto: only what has this topic.")
+@click.option("--channel", help="An in-app channel; else the project's oldest.")
+@of_project
+async def mark(
+    store: Opened, verb: str, user: str, ids: tuple[str, ...], upto: str | None, project_id: str, **fields: str | None
+) -> Answer:
+    """Mark notifications of a user, by their ids or all of them."""
+    found = await store.project(project_id)
+    feed = User(found.id, check_user(user)).feed(channel_of(found, fields["channel"]).handle)
+    until_now = upto == "top"
+    request = {"type": verb, "ids": list(ids) or None, "upto": START if until_now else upto} | fields
+    frame = decode(dumps(request | {"channel": feed.channel}), frames.JSON_PROTOCOL)  # by the rules of the socket
+    assert isinstance(frame, frames.Mark)
+    if frame.ids is not None:
+        marked = await store.store.mark(feed, [verb], frame.ids)
+    else:
+        marked = await store.store.mark_upto(feed, [verb], None if until_now else frame.upto, topic=frame.topic)
+    value = {"cursor": marked.cursor, "changed": marked.changed, "counts": asdict(marked.counts)}
+    return value, f"{marked.number} changed"
 
 
 @bellhub.command()

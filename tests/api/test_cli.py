@@ -123,6 +123,33 @@ async def test_send_reaches_an_open_session_and_withdraw_takes_it_back(desk: Des
     await session.close()
 
 
+async def test_marks_are_those_of_every_door_and_reach_an_open_session(desk: Desk) -> None:
+    new_key = await desk.arun("keys", "new", "--alg", "ES256")
+    token = auth.sign("mia", new_key["private_key"], new_key["kid"], "ES256", 600, time.time())
+    await until(lambda: desk.status(token) == 200)
+    ids = [(await desk.arun("send", "mia", title, "--topic", title))["id"] for title in ("a", "b", "c")]
+    session = await desk.running.connect("mia", token=token)
+    read = await desk.arun("mark", "read", "mia", ids[1], ids[0])
+    state = await session.next("state")
+    assert read == {"cursor": state["cursor"], "changed": [ids[1], ids[0]], "counts": state["counts"]}
+    assert (state["verbs"], state["by"], state["counts"]) == (["read"], None, {"unseen": 1, "unread": 1, "total": 3})
+    assert (await desk.arun("mark", "click", "mia", ids[0]))["changed"] == [ids[0]]
+    assert (await desk.arun("mark", "archive", "mia", "--upto", read["cursor"], "--topic", "b"))["changed"] == [ids[1]]
+    assert (await desk.arun("mark", "unarchive", "mia", ids[1]))["counts"]["total"] == 3
+    assert (await desk.arun("mark", "dismiss", "mia", "--upto", "top"))["changed"] == ids
+    again = await desk.arun("mark", "dismiss", "mia", "--upto", "top", "--channel", "inbox")
+    assert again == {"cursor": session.cursor, "changed": [], "counts": {"unseen": 0, "unread": 0, "total": 0}}
+    await session.close()
+
+
+def test_a_mark_of_an_unknown_id_marks_nothing(desk: Desk) -> None:
+    entry_id = desk.run("send", "leo", "t").stdout.strip()
+    refused = desk.run("mark", "read", "leo", entry_id, "nobody", code=1)
+    assert refused.stderr == "Error: no such entry: 'nobody'\n"
+    assert desk.run("mark", "read", "leo", entry_id).stdout == "1 changed\n"
+    assert desk.run("mark", "read", "leo", entry_id).stdout == "0 changed\n"
+
+
 def test_tail_shows_what_happens_from_now_on_one_line_an_event(desk: Desk) -> None:
     desk.run("send", "bob", "before")
     with desk.tail("bob") as lines, desk.tail("bob", "--json") as raw:
@@ -307,6 +334,17 @@ def test_every_answer_is_json_when_asked(desk: Desk) -> None:
         (("withdraw", "ann"), 2, "either an ID or --source-key"),
         (("withdraw", "ann", "x", "--source-key", "y"), 2, "either an ID or --source-key"),
         (("withdraw", "ann", "--source-key", "s" * 256), 1, "256 characters, 1 to 255"),
+        (("mark", "open", "ann", "x"), 2, "'open'"),
+        (("mark", "read", "ann"), 1, "neither ids nor upto"),
+        (("mark", "read", "ann", "x", "--upto", "top"), 1, "both ids and upto"),
+        (("mark", "click", "ann", "--upto", "top"), 1, "upto: not with click"),
+        (("mark", "read", "ann", "x", "--topic", "t"), 1, "topic: only with upto"),
+        (("mark", "read", "ann", "--upto", "top", "--topic", "t" * 256), 1, "256 characters, at most 255"),
+        (("mark", "read", "ann", "--upto", "now"), 1, "upto: 'now' is not a cursor"),
+        (("mark", "read", "ann", "--upto", "9999999999999999-1"), 1, "not in the feed's history"),
+        (("mark", "read", "ann", *map(str, range(501))), 1, "ids: 501 ids, at most 500"),
+        (("mark", "read", "an\nn", "x"), 1, r"'an\nn' has a control character"),
+        (("mark", "read", "ann", "x", "--channel", "nix"), 1, "no such channel: 'nix'"),
         (("revoke", ""), 1, "0 characters"),
         (("tail", "ann", "--channel", "nix"), 1, "no such channel: 'nix'"),
         (("token", "ann", "--kid", "k"), 2, "--kid goes with --key"),

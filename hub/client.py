@@ -73,12 +73,15 @@ class BellhubError(Exception):
         details: Mapping[str, Any] | None = None,
         request_id: str | None = None,
     ) -> None:
-        super().__init__(f"{code}: {message}")
+        super().__init__(status, code, message, details, request_id)  # all of it, for queues that pickle what failed
         self.status = status
         self.code = code
         self.message = message
         self.details = dict(details or {})
         self.request_id = request_id
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
 
 
 class Party(TypedDict, total=False):
@@ -154,6 +157,8 @@ class Call(Generic[T]):
         """To be sent as it is by every try: the idempotency key is made here."""
         headers: dict[bytes, bytes] = {}  # bytes, since a name is UTF-8
         if self.user is not None:
+            if self.user != self.user.strip():
+                raise ValueError(f"user {self.user!r}: HTTP takes space off both ends, and that is another user")
             headers[b"x-bellhub-user"] = self.user.encode()
         if self.method in ("POST", "PATCH"):
             headers[b"idempotency-key"] = (self.key or str(uuid.uuid4())).encode()
@@ -414,7 +419,7 @@ def _ids(withdrawn: JSON) -> list[str]:
 
 
 def _segment(text: str) -> str:
-    return quote(text, safe="")
+    return quote(text, safe="").replace(".", "%2E")  # `..` would lead elsewhere
 
 
 def _time(value: Any) -> str:

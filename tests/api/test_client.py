@@ -134,7 +134,8 @@ async def test_a_withdrawn_notification_is_gone_and_a_second_time_was_not_there(
         assert await bell.withdraw(ann, sent) is True
         assert await titles(shared_hub, ann) == []
         assert await bell.withdraw(ann, sent) is False
-        assert await bell.withdraw(ann, "../odd id?#") is False
+        for odd in ("../odd id?#", "..", ".", "%2e"):
+            assert await bell.withdraw(ann, odd) is False
 
 
 async def test_all_of_a_source_key_are_withdrawn_together(shared_hub: RunningHub, ann: str, kind: str) -> None:

@@ -1,5 +1,6 @@
 """The Python client without a network: when it tries again, what it loads, how it is typed."""
 
+import pickle
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ import httpx2
 import pytest
 
 from hub import client
-from hub.client import BellhubError, Call
+from hub.client import Bellhub, BellhubError, Call
 
 
 def pauses(*outcomes: httpx2.Response | httpx2.TransportError) -> list[float]:
@@ -66,6 +67,19 @@ def test_a_pause_is_given_in_seconds_or_as_a_date() -> None:
 def test_a_pause_beyond_the_bound_ends_the_call() -> None:
     assert len(pauses(answered(429, "60"))) == 1
     assert pauses(answered(429, "61")) == []
+
+
+def test_an_error_survives_a_queue_that_pickles_it() -> None:
+    error = BellhubError(400, "invalid_request", "title: too long", {"fields": []}, "req_1")
+    again = pickle.loads(pickle.dumps(error))
+    assert vars(again) == vars(error)
+    assert str(again) == "invalid_request: title: too long"
+
+
+@pytest.mark.parametrize("user", [" ann", "ann ", "\tann"])
+def test_no_call_acts_for_another_user_than_the_one_that_was_named(user: str) -> None:
+    with Bellhub("http://127.0.0.1:9", secret="sk_x") as bell, pytest.raises(ValueError, match="another user"):
+        bell.unread_count(user)
 
 
 def test_the_client_loads_nothing_else_of_the_hub() -> None:

@@ -27,6 +27,7 @@ from typing import (
     Generic,
     Literal,
     ParamSpec,
+    Required,
     Self,
     TypedDict,
     TypeVar,
@@ -48,6 +49,7 @@ RETRY_AFTER_S = 60.0
 """The longest pause that a hub asks for. A proxy before it that asks for more is not waited for."""
 
 _NOTIFICATIONS = "v1/messaging/notifications"
+_USERS = "admin/v1/users"
 _WHOLE = {"include": "sender,resource"}
 
 P = ParamSpec("P")
@@ -106,7 +108,48 @@ class Content(TypedDict, total=False):
     resource: Party
     channel: str
     expires_at: datetime | str
+
+
+class Sending(Content, total=False):
+    """What goes to one user may have a name under which it is taken back."""
+
     source_key: str
+
+
+class Fields(TypedDict, total=False):
+    """What is known of a user (`docs/api.md`, Users). None takes a value away; `custom_fields` are merged."""
+
+    email: str | None
+    first_name: str | None
+    last_name: str | None
+    phone: str | None
+    avatar: str | None
+    locale: str | None
+    timezone: str | None
+    custom_fields: JSON | None
+
+
+class Recipient(Fields):
+    """Whom a run is for, or who caused it, with what is to be known of them from then on."""
+
+    external_id: Required[str]
+
+
+class User(TypedDict):
+    """A user as the hub shows it. `id` is the hub's, `external_id` your own."""
+
+    id: str
+    external_id: str
+    email: str | None
+    first_name: str | None
+    last_name: str | None
+    phone: str | None
+    avatar: str | None
+    locale: str | None
+    timezone: str | None
+    custom_fields: JSON
+    created_at: str
+    updated_at: str
 
 
 class Notification(TypedDict):
@@ -221,7 +264,7 @@ class _Calls:
 
     @_method
     def send(
-        self, user: str, title: str, *, category: str, idempotency_key: str | None = None, **content: Unpack[Content]
+        self, user: str, title: str, *, category: str, idempotency_key: str | None = None, **content: Unpack[Sending]
     ) -> Call[str]:
         """Puts a notification into a user's feed; its id. It is stored when this returns."""
         body = {"category": category, "target": {"type": "user", "id": user}, "title": title, **content}
@@ -275,21 +318,51 @@ class _Calls:
         """The number on a user's bell: what is not seen."""
         return Call("GET", f"{_NOTIFICATIONS}/unread-count", lambda counts: int(counts["total"]), user=user)
 
+    # ---- users and topics: with the project's api key ----------------------------------------------------
+
+    @_method
+    def upsert_user(self, user: str, **fields: Unpack[Fields]) -> Call[User]:
+        """Makes a user known, or changes what is given."""
+        return Call("PUT", f"{_USERS}/{_segment(user)}", _as_user, dict(fields))
+
+    @_method
+    def user(self, user: str) -> Call[User]:
+        """What is known of a user."""
+        return Call("GET", f"{_USERS}/{_segment(user)}", _as_user)
+
+    @_method
+    def delete_user(self, user: str) -> Call[bool]:
+        """Removes a user with feeds, preferences and subscriptions, and ends the sessions. False: not known."""
+        return Call("DELETE", f"{_USERS}/{_segment(user)}", _done, missing=False)
+
+    @_method
+    def subscribe(self, topic: str, *users: str) -> Call[dict[str, str]]:
+        """Subscribes users to a topic, which is made if need be. For whom it failed, and why; as a rule nobody."""
+        return Call("POST", _topic(topic), _failed, {"user_external_ids": users})
+
+    @_method
+    def unsubscribe(self, topic: str, *users: str) -> Call[dict[str, str]]:
+        """Ends subscriptions. For whom it failed, and why: who was not subscribed, or was parted by a first try."""
+        return Call("DELETE", _topic(topic), _failed, {"user_external_ids": users})
+
 
 class _Client(_Calls):
-    def _options(self, base_url: str, secret: str, timeout: float) -> JSON:
+    def _options(self, base_url: str, secret: str, api_key: str | None, timeout: float) -> JSON:
         headers = {"authorization": f"Bearer {secret}", "user-agent": f"bellhub-python/{__version__}"}
+        if api_key is not None:
+            headers |= {"x-notiflows-api-key": api_key, "x-notiflows-secret-key": secret}
         return {"base_url": base_url.rstrip("/") + "/", "headers": headers, "timeout": timeout}
 
 
 class Bellhub(_Client):
     """A hub at `base_url`, which may have a path, as a producer with a secret key sees it.
 
-    `timeout`: seconds that one try may be silent. All methods raise `BellhubError`.
+    `api_key`: the project's; users, topics and runs need it too. `timeout`: seconds that one try may be silent. All
+    methods raise `BellhubError`.
     """
 
-    def __init__(self, base_url: str, *, secret: str, timeout: float = 10.0) -> None:
-        self._http = httpx2.Client(**self._options(base_url, secret, timeout))
+    def __init__(self, base_url: str, *, secret: str, api_key: str | None = None, timeout: float = 10.0) -> None:
+        self._http = httpx2.Client(**self._options(base_url, secret, api_key, timeout))
 
     def do(self, call: Call[T]) -> T:
         """Makes a call."""
@@ -319,8 +392,8 @@ class Bellhub(_Client):
 class AsyncBellhub(_Client):
     """As `Bellhub`, for asyncio."""
 
-    def __init__(self, base_url: str, *, secret: str, timeout: float = 10.0) -> None:
-        self._http = httpx2.AsyncClient(**self._options(base_url, secret, timeout))
+    def __init__(self, base_url: str, *, secret: str, api_key: str | None = None, timeout: float = 10.0) -> None:
+        self._http = httpx2.AsyncClient(**self._options(base_url, secret, api_key, timeout))
 
     async def do(self, call: Call[T]) -> T:
         """Makes a call."""
@@ -397,6 +470,19 @@ def _nothing(answer: Any) -> None:
 
 def _id(answer: JSON) -> str:
     return str(answer["id"])
+
+
+def _as_user(answer: JSON) -> User:
+    answer["external_id"]  # or it is no answer of a hub
+    return cast(User, answer)
+
+
+def _topic(name: str) -> str:
+    return f"admin/v1/topics/{_segment(name)}/subscriptions"
+
+
+def _failed(outcome: JSON) -> dict[str, str]:
+    return {failed["external_id"]: failed["reason"] for failed in outcome["failed"]}
 
 
 def _notification(answer: JSON) -> Notification:

@@ -189,6 +189,42 @@ async def test_lists_of_a_user_come_page_by_page_and_filtered(shared_hub: Runnin
         assert len((await bell.notifications(ann)).items) == 4
 
 
+# ---- users and topics -------------------------------------------------------------------------------------
+
+
+async def test_users_are_made_changed_shown_and_deleted(shared_hub: RunningHub, ann: str, kind: str) -> None:
+    ann = f"{ann}/ä.."
+    async with client_of(kind, shared_hub.port, shared_hub.secret, api_key=shared_hub.api_key) as bell:
+        made = await bell.upsert_user(ann, first_name="Ann", email="ann@example.com", custom_fields={"plan": {"a": 1}})
+        assert (made["external_id"], made["first_name"], made["locale"]) == (ann, "Ann", None)
+        changed = await bell.upsert_user(ann, email=None, custom_fields={"plan": {"b": 2}})
+        assert (changed["email"], changed["custom_fields"]) == (None, {"plan": {"a": 1, "b": 2}})
+        assert await bell.user(ann) == changed
+        assert await bell.delete_user(ann) is True
+        assert await bell.delete_user(ann) is False
+        with pytest.raises(BellhubError) as caught:
+            await bell.user(ann)
+    assert (caught.value.code, caught.value.details["resource"]) == ("not_found", "user")
+
+
+async def test_users_join_and_leave_topics_and_who_cannot_is_told(shared_hub: RunningHub, ann: str, kind: str) -> None:
+    topic, bob = f"orders/{ann}", f"bob of {ann}"
+    async with client_of(kind, shared_hub.port, shared_hub.secret, api_key=shared_hub.api_key) as bell:
+        for user in (ann, bob):
+            await bell.upsert_user(user)
+        assert await bell.subscribe(topic, ann, bob, "ghost") == {"ghost": "User not found"}
+        assert await bell.subscribe(topic, ann) == {}
+        assert await bell.unsubscribe(topic, bob) == {}
+        assert list(await bell.unsubscribe(topic, bob, ann)) == [bob]
+
+
+async def test_without_the_api_key_users_are_not_to_be_had(shared_hub: RunningHub, ann: str, kind: str) -> None:
+    async with client_of(kind, shared_hub.port, shared_hub.secret) as bell:
+        with pytest.raises(BellhubError, match="x-notiflows-api-key is missing") as caught:
+            await bell.user(ann)
+    assert (caught.value.status, caught.value.code) == (401, "unauthenticated")
+
+
 # ---- once ------------------------------------------------------------------------------------------------
 
 

@@ -333,8 +333,7 @@ def _settings(channel: Channel, settings: JSON, where: tuple[int | str, ...]) ->
 
 def choosable(project: Project) -> dict[str, str]:
     """The notiflows that users may switch off: handle -> name."""
-    notiflows = getattr(project, "notiflows", ())
-    return {notiflow.handle: notiflow.name for notiflow in notiflows if notiflow.include_in_preferences}
+    return {notiflow.handle: notiflow.name for notiflow in project.notiflows if notiflow.include_in_preferences}
 
 
 def preferences_of(profile: Profile | None, project: Project) -> JSON:

@@ -353,6 +353,28 @@ async def test_preferences_are_all_on_and_a_put_changes_what_it_names(admin: Adm
     assert reset["channel_types"] == ALL_ON | {"in_app": False}
 
 
+async def test_a_notiflow_can_be_switched_off_where_it_is_open_to_preferences(admin: Admin, ann: str) -> None:
+    template = {"title": "Hello"}
+    await admin.good("PUT", "/notiflows/digest", {"name": "Daily digest", "template": template})
+    await admin.good("PUT", "/notiflows/security", {"template": template, "include_in_preferences": False})
+    await admin.good("PUT", f"/users/{ann}", {})
+    path = f"/users/{ann}/preferences"
+    on = {"name": "Daily digest", "enabled": True, "channel_types": {}}
+    assert (await admin.good("GET", path))["notiflows"] == {"digest": on}
+    off = await admin.good("PUT", path, {"notiflows": {"digest": {"enabled": False}}})
+    assert off["notiflows"] == {"digest": on | {"enabled": False}}
+    more = await admin.good("PUT", path, {"notiflows": {"digest": {"channel_types": {"email": False}}}})
+    assert more["notiflows"] == {"digest": on | {"enabled": False, "channel_types": {"email": False}}}
+    body = {"notiflows": {"digest": {"enabled": True}, "security": {"enabled": False}}}
+    assert fields_of(await admin.ask("PUT", path, body)) == ["notiflows.security"]
+    assert await admin.good("GET", path) == more
+    reset = await admin.good("PUT", path, {"notiflows": {"digest": None}})
+    assert reset["notiflows"] == {"digest": on}
+    for handle in ("digest", "security"):
+        await admin.good("DELETE", f"/notiflows/{handle}")
+    assert (await admin.good("GET", path))["notiflows"] == {}
+
+
 async def test_an_upsert_may_carry_preferences_and_settings(admin: Admin, hub: RunningHub, ann: str) -> None:
     body = {
         "preferences": {"channel_types": {"sms": False}},

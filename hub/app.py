@@ -46,15 +46,18 @@ from hub.bus import Bus
 from hub.embedded import EmbeddedStore, durability, find_binary
 from hub.engine import Engine
 from hub.errors import CloseCode, Refused, unavailable
+from hub.fanout import FanOut
 from hub.health import health_routes
 from hub.idempotency import Answers
 from hub.identity import Identity
+from hub.logs import Logs
 from hub.model import Project, SigningKey
 from hub.projects import Directory, Projects, check_schema, development_project
 from hub.protocol import Timing
 from hub.rates import Rates
 from hub.registry import Registry
 from hub.rollcall import RollCall
+from hub.runs import Runs
 from hub.session import Surroundings
 from hub.settings import Settings
 from hub.store import Store
@@ -107,6 +110,9 @@ class Hub:
         self.around: Surroundings  # from `start` on: its wheel turns with the loop's clock
         self._tasks: list[asyncio.Task[None]] = []
         self._client: redis.asyncio.Redis | None = None
+        self.logs = Logs(self.engine, settings.log_days)
+        self.runs = Runs(self.engine, self.logs)
+        self.fanout = FanOut(self.store, self.users, self.runs, self.directory)
         self._projects_changed = asyncio.Event()
         self._loading = asyncio.Lock()
 
@@ -151,6 +157,7 @@ class Hub:
         except TimeoutError:
             raise unavailable("the store answers, but takes no scripts; its log or `redis-cli` tells why") from None
         await self.bus.join(keys.CONTROL)
+        self._own(self.fanout.run())
 
     async def stop(self) -> None:
         """Ends the sessions that are left, then every part, the store last."""
@@ -242,7 +249,9 @@ class Hub:
             self.around.wheel.turn(self.around.clock())
 
     def _message(self, channel: str, payload: str) -> None:
-        if channel == keys.CONTROL:
+        if channel == keys.CONTROL and payload.startswith(keys.RUN_NEWS):
+            self.fanout.nudge(payload.removeprefix(keys.RUN_NEWS))
+        elif channel == keys.CONTROL:
             self._projects_changed.set()
         elif self.rollcall.asks(channel):
             self.rollcall.message(channel, payload)
@@ -287,7 +296,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
     admin = [
         *AdminApi(hub.users, hub.store, admin_door).routes(),
         *SessionsApi(hub.store, hub.rollcall, admin_door).routes(),
-        *NotiflowsApi(hub.change_project, admin_door).routes(),
+        *NotiflowsApi(hub.change_project, hub.runs, admin_door).routes(),
     ]
     static = shipped("static")
     routes: list[BaseRoute] = [

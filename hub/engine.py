@@ -113,6 +113,7 @@ REFUSALS: dict[bytes, Callable[[list[str]], Refused]] = {
     b"rate_limited": lambda most: Refused(
         Code.RATE_LIMITED, f"{most[0]} ops remembered, at most {most[0]} in 24 hours"
     ),
+    b"queue_full": lambda most: Refused(Code.RATE_LIMITED, f"{most[0]} runs are waiting, at most {most[0]}"),
     b"past": _past,
 }
 """What a script's reply begins with when it refused, and what that is to whoever asked."""

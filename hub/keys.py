@@ -15,7 +15,9 @@ PROJECTS = "{bellhub}:projects"
 SCHEMA = "{bellhub}:schema"
 """String: the number of the layout of all keys."""
 CONTROL = "{bellhub}:control"
-"""Shard channel: one message whenever a project changes."""
+"""Shard channel: one message whenever a project changes, and for every run that is queued."""
+RUN_NEWS = "run "
+"""How the latter begins; the project follows."""
 
 
 def digest(*parts: str) -> str:
@@ -57,6 +59,41 @@ def topic(project: str, name: str) -> str:
 def topics_of(project: str, user: str) -> str:
     """Sorted set: topics that a user is subscribed to -> since when, µs."""
     return f"{{{project}}}:topics-of:{digest(user)}"
+
+
+def runs(project: str) -> str:
+    """Sorted set: runs of notiflows that are not done -> µs from when on any hub may go on with them."""
+    return f"{{{project}}}:runs"
+
+
+def run(project: str, run_id: str) -> str:
+    """Hash: one run: `spec`, `recipients`, `started`, and `position`, behind which it goes on."""
+    return f"{{{project}}}:run:{run_id}"
+
+
+def log_index(project: str) -> str:
+    """Sorted set: what was sent to users, by entry id -> µs."""
+    return f"{{{project}}}:log:index"
+
+
+def log_rows(project: str) -> str:
+    """Hash: entry id -> its row, a JSON list (`hub/logs.py`)."""
+    return f"{{{project}}}:log:rows"
+
+
+def log_of(project: str, user: str) -> str:
+    """As `log_index`, of one user."""
+    return f"{{{project}}}:log:of:{digest(user)}"
+
+
+def log_topic(project: str, topic: str) -> str:
+    """As `log_index`, of one topic."""
+    return f"{{{project}}}:log:topic:{digest(topic)}"
+
+
+def log_failed(project: str) -> str:
+    """As `log_index`, of what could not be rendered."""
+    return f"{{{project}}}:log:failed"
 
 
 def probe_channel(name: str) -> str:

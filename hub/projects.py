@@ -357,6 +357,9 @@ class Directory:
         self._origins = {origin for project in by_id.values() for origin in project.origins}
         self._by_digest = {key.digest: project for project in by_id.values() for key in project.secret_keys}
 
+    def projects(self) -> list[Project]:
+        return list(self._by_id.values())
+
     def project(self, project_id: str) -> Project | None:
         return self._by_id.get(project_id)
 

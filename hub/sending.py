@@ -103,7 +103,7 @@ def entry_body(entry_id: str, sending: Sending) -> str:
         data["body"] = sending.body
     if sending.url is not None:
         data["action_url"] = sending.url
-    body = dumps(
+    return stored_body(
         {
             "id": entry_id,
             "notiflow_handle": sending.category,
@@ -117,6 +117,11 @@ def entry_body(entry_id: str, sending: Sending) -> str:
             "expires_at": timestamp(sending.expires) if sending.expires else None,
         }
     )
+
+
+def stored_body(entry: JSON) -> str:
+    """An entry's immutable part, all fields of it, as it is stored. Raises `Refused` when it is too large."""
+    body = dumps(entry)
     size = len(body.encode()) + _SHOWN
     if size > ENTRY_BYTES:
         raise Refused(

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     user_rate: str = Field(
         default="600/minute", description="HTTP requests of one user, in the same notation. Sockets are not counted."
     )
+    log_days: int = Field(
+        default=30, ge=1, le=3650, description="Age at which the log of what was sent forgets, at the next send."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="`debug`, `info`, `warning` or `error`."
     )

@@ -9,9 +9,12 @@ from starlette.routing import Route
 
 from hub import notiflows
 from hub.api.callers import Caller
-from hub.api.doors import Door, answer, read_json
+from hub.api.doors import Door, Once, about, again, answer, read_json
 from hub.frames import dumps
 from hub.model import Project, timestamp
+from hub.running import read_run
+from hub.runs import Runs
+from hub.sending import new_entry_id
 
 Change = Callable[[str, Callable[[Project], Project]], Awaitable[Project]]
 """Stores what the function makes of a project; this hub knows when it returns."""
@@ -20,8 +23,9 @@ Change = Callable[[str, Callable[[Project], Project]], Awaitable[Project]]
 class NotiflowsApi:
     """The endpoints: what can be run, and running it."""
 
-    def __init__(self, change: Change, door: Door) -> None:
+    def __init__(self, change: Change, runs: Runs, door: Door) -> None:
         self._change = change
+        self._runs = runs
         self._door = door
 
     def routes(self) -> list[Route]:
@@ -32,6 +36,7 @@ class NotiflowsApi:
             route("GET", one, self.get_notiflow, "admin"),
             route("PUT", one, self.put_notiflow, "admin"),
             route("DELETE", one, self.delete_notiflow, "admin"),
+            route("POST", one + "/run", self.run, "admin", once=Once.SCRIPT),
         ]
 
     async def list_notiflows(self, request: Request, caller: Caller) -> Response:
@@ -58,3 +63,13 @@ class NotiflowsApi:
         handle = request.path_params["handle"]
         await self._change(caller.project.id, lambda p: notiflows.remove(p, handle))
         return answer("", 204)
+
+    async def run(self, request: Request, caller: Caller) -> Response:
+        """Queues a run; 202 when it is stored, and every recipient will have exactly one entry."""
+        notiflow = notiflows.existing(caller.project, request.path_params["handle"])
+        run_id = new_entry_id()
+        result = dumps({"notiflow_run_id": run_id})
+        once = about(request, None, 202, result)
+        spec, recipients = read_run(caller.project, notiflow, await read_json(request))
+        before = await self._runs.start(caller.project.id, run_id, spec, recipients, once)
+        return answer(result, 202) if before is None else again(before)

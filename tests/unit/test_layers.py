@@ -10,9 +10,15 @@ HUB = Path(__file__).parents[2] / "hub"
 FLOORS = (
     ("a producer's side, which knows nothing of the hub", "client"),
     ("words", "errors model frames keys settings"),
-    ("rules", "codec auth actions bodies lists profiles protocol sending notification templates notiflows pages"),
-    ("store", "scripts redis engine idempotency indexes rates store feeds users bus rollcall embedded projects"),
-    ("people", "identity registry wheel"),
+    (
+        "rules",
+        "codec auth actions bodies lists profiles protocol sending notification templates notiflows pages running",
+    ),
+    (
+        "store",
+        "scripts redis engine idempotency indexes rates store feeds users logs runs bus rollcall embedded projects",
+    ),
+    ("people", "identity registry wheel fanout"),
     ("a session", "session"),
     ("who asks over HTTP", "api.callers"),
     ("what HTTP doors share", "api.doors"),

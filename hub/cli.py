@@ -651,7 +651,8 @@ async def send(
         request["data"] = _json(data)
     if expires_in is not None:
         request["expires_at"] = timestamp(int((time.time() + expires_in) * 1_000_000))
-    published = await publish(store.store, await store.project(project_id), read_sending(request), new_entry_id())
+    sending = read_sending(request)
+    published = await publish(store.store, await store.project(project_id), sending, user, new_entry_id())
     return {"id": published.id, "cursor": published.cursor}, published.id
 
 

@@ -121,8 +121,7 @@ class Feeds:
 
     async def unseen(self) -> dict[str, int]:
         """By channel: what each feed's badge says, exactly."""
-        pages = [(feed, await self._store.page(feed, Filters(limit=1), self._claims)) for feed in self._feeds]
-        return {feed.channel: page.counts.unseen for feed, page in pages}
+        return {feed.channel: (await self._store.counts(feed, self._claims))[1].unseen for feed in self._feeds}
 
     async def _near(self, wanted: Wanted, place: Position | None, older: bool, want: int) -> list[tuple[Entry, str]]:
         """Up to `want` entries with their channels, the nearest first."""

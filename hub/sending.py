@@ -2,18 +2,21 @@
 
 import secrets
 import time
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hub.bodies import Part, fault, read_body, refused
-from hub.codec import check_user, parse_timestamp
+from hub.bodies import ExternalId, Part, fault, read_body, refused
+from hub.codec import parse_timestamp
 from hub.errors import Code, Refused
 from hub.frames import dumps
-from hub.model import JSON, Entry, timestamp
+from hub.model import JSON, Entry, SecretKey, timestamp
 
 ENTRY_BYTES = 16 * 1024
 """Largest entry, encoded as the User API shows it."""
+TARGETS = 100
+"""Users one request may send to."""
 _SHOWN = len(Entry("", "", 1, 1, 1, 1, 1, 1).json()) - len('"')
 """What showing an entry adds to its stored body at most."""
 
@@ -22,8 +25,16 @@ Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class Target(Part):
-    type: Literal["user"]
-    id: str
+    """One user by `id`, or several by `ids`, as `type` says."""
+
+    type: Literal["user", "users"]
+    id: ExternalId | None = None
+    ids: Annotated[list[ExternalId], Field(min_length=1, max_length=TARGETS)] | None = None
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Each once, in the order of first mention."""
+        return tuple(dict.fromkeys(self.ids or (self.id or "",)))
 
 
 class Sender(Part):
@@ -46,7 +57,7 @@ class Resource(Part):
 
 
 class Sending(Part):
-    """One notification to one user, as `POST /v1/messaging/notifications` takes it."""
+    """One notification to one user or to several, as `POST /v1/messaging/notifications` takes it."""
 
     category: Annotated[str, Field(pattern=r"^[a-z0-9_.]{1,64}$")]
     target: Target
@@ -71,7 +82,7 @@ class Sending(Part):
 def read_sending(value: object) -> Sending:
     """Checks a decoded JSON value. Raises `Refused` invalid_request with one entry in `fields` per fault."""
     sending = read_body(Sending, value, inside=2)  # its `data` will lie two levels deeper in a `page` frame
-    check_user(sending.target.id)
+    _check_target(sending.target)
     if sending.expires_at is not None:
         try:
             expires = parse_timestamp(sending.expires_at)
@@ -85,6 +96,28 @@ def read_sending(value: object) -> Sending:
         if link is not None and not (isinstance(link, str) and link_allowed(link)):
             raise refused([fault(where, "must be http, https or relative", "scheme")])
     return sending
+
+
+def _check_target(target: Target) -> None:
+    needed, other = ("id", "ids") if target.type == "user" else ("ids", "id")
+    if getattr(target, needed) is None:
+        raise refused([fault(("target", needed), "Field required", "missing")])
+    if getattr(target, other) is not None:
+        message = f"not permitted where type is {target.type}"
+        raise refused([fault(("target", other), message, "extra_forbidden")])
+
+
+def introduced(sending: Sending, keys: Iterable[SecretKey]) -> Sending:
+    """With what the project knows of a sender that is one of its keys or agents: its name, and a key's redacted value
+    (seed 1, handle).
+    """
+    sender = sending.sender
+    key = next((key for key in keys if sender and (key.kind, key.id) == (sender.type, sender.id)), None)
+    if sender is None or key is None:
+        return sending
+    handle = key.redacted if key.kind == "api_key" else sender.handle
+    known = sender.model_copy(update={"name": sender.name or key.name, "handle": handle})
+    return sending.model_copy(update={"sender": known})
 
 
 def link_allowed(url: str) -> bool:

@@ -74,6 +74,10 @@ class Once(Enum):
     STEPS = "steps"
 
 
+Manner = Once | Callable[[Request], Awaitable[Once]]
+"""Which it is, or what tells it from the request. Raises nothing: what is wrong with the request comes later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request with an `Idempotency-Key`: who asks what under which key, and a digest of all that was asked."""
@@ -160,7 +164,7 @@ class Operation(Route):
     """One operation of an API. `permission` is what its caller must have; None: being somebody is enough."""
 
     permission: str | None = None
-    once: Once | None = None
+    once: Manner | None = None
 
 
 class Door:
@@ -187,7 +191,7 @@ class Door:
         self._body_bytes = body_bytes
 
     def route(
-        self, method: str, path: str, endpoint: Endpoint, permission: str | None = None, once: Once | None = None
+        self, method: str, path: str, endpoint: Endpoint, permission: str | None = None, once: Manner | None = None
     ) -> Operation:
         """One operation. `permission` is what the caller must have, `once` how an `Idempotency-Key` works there."""
 
@@ -204,7 +208,7 @@ class Door:
         operation.permission, operation.once = permission, once
         return operation
 
-    def _let_in(self, endpoint: Endpoint, permission: str | None, once: Once | None, operation: str) -> Open:
+    def _let_in(self, endpoint: Endpoint, permission: str | None, once: Manner | None, operation: str) -> Open:
         async def enter(request: Request) -> Response:
             caller = await self._identify(request)
             await self._count(request, caller)
@@ -215,7 +219,8 @@ class Door:
             if not 1 <= len(given) <= KEY_MAX:
                 raise bad_param("Idempotency-Key", f"{len(given)} characters, 1 to {KEY_MAX}")
             asked = Asked(caller, operation, given, await _request_digest(request))
-            return await self._once(request, asked, once, lambda: endpoint(request, caller))
+            manner = once if isinstance(once, Once) else await once(request)
+            return await self._once(request, asked, manner, lambda: endpoint(request, caller))
 
         return enter
 

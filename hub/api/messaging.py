@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, about, again, answer, bad_param, read_json
+from hub.api.doors import Door, Once, about, again, answer, bad_param, read_json, step_of
 from hub.codec import check_user
 from hub.errors import Code, Refused
 from hub.feeds import no_notification
@@ -16,7 +16,7 @@ from hub.frames import dumps
 from hub.idempotency import Idempotency
 from hub.keys import User
 from hub.model import Channel, Project, Published
-from hub.sending import Sending, entry_body, new_entry_id, read_sending
+from hub.sending import Sending, entry_body, introduced, new_entry_id, read_sending
 from hub.store import Store
 
 
@@ -30,22 +30,40 @@ class MessagingApi:
     def routes(self) -> list[Route]:
         route = self._door.route
         return [
-            route("POST", "/notifications", self.send, "alerts:create", once=Once.SCRIPT),
+            route("POST", "/notifications", self.send, "alerts:create", once=_manner),
             route("DELETE", "/notifications", self.withdraw_source, "alerts:create"),
             route("DELETE", "/notifications/{entry_id}", self.withdraw, "alerts:create"),
         ]
 
     async def send(self, request: Request, caller: Caller) -> Response:
-        """Puts one entry into a user's feed; 202 when it is stored."""
+        """Puts one entry into the feed of a user, or one into that of each of several; 202 when all are stored."""
         body = await read_json(request)
+        if _to_several(body):
+            return await self._send_to_several(request, caller, read_sending(body))
         entry_id = new_entry_id()
         result = dumps({"object": "notification_send_result", "id": entry_id, "enqueued": 1})
         once = about(request, _target(body, caller.project), 202, result)
         sending = read_sending(body)
-        published = await publish(self._store, caller.project, sending, entry_id, once)
+        published = await publish(self._store, caller.project, sending, sending.target.users[0], entry_id, once)
         if published.answer is not None:
             return again(published.answer)
         return answer(result, 202)
+
+    async def _send_to_several(self, request: Request, caller: Caller, sending: Sending) -> Response:
+        """One after the other; what can be refused is, at the first one. Each remembers the id that it was sent."""
+        ids: list[str] = []
+        for name in sending.target.users:
+            entry_id = new_entry_id()
+            once = step_of(request, User(caller.project.id, name), "send", entry_id)
+            try:
+                published = await publish(self._store, caller.project, sending, name, entry_id, once)
+            except Refused as refused:
+                if not ids or refused.code is not Code.INVALID_REQUEST:
+                    raise
+                ids.append(entry_id)  # its `expires_at` came while the others were sent: it has come and gone
+            else:
+                ids.append(published.answer.body if published.answer else entry_id)
+        return answer(dumps({"object": "notification_send_result", "ids": ids, "enqueued": len(ids)}), 202)
 
     async def withdraw(self, request: Request, caller: Caller) -> Response:
         """Takes one entry back, from whichever of the user's feeds holds it; 404 when none does."""
@@ -60,14 +78,14 @@ class MessagingApi:
 
 
 async def publish(
-    store: Store, project: Project, sending: Sending, entry_id: str, once: Idempotency | None = None
+    store: Store, project: Project, sending: Sending, user: str, entry_id: str, once: Idempotency | None = None
 ) -> Published:
-    """Puts what a producer sends into the feed it names. Raises `Refused`, also as `Store.publish`."""
+    """Puts what a producer sends into one user's feed. Raises `Refused`, also as `Store.publish`."""
     channel = channel_of(project, sending.channel)
     return await store.publish(
-        User(project.id, sending.target.id).feed(channel.handle),
+        User(project.id, user).feed(channel.handle),
         entry_id,
-        entry_body(entry_id, sending),
+        entry_body(entry_id, introduced(sending, project.secret_keys)),
         topic=sending.topic or "",
         expires=sending.expires,
         source_key=sending.source_key,
@@ -113,6 +131,20 @@ def _user(request: Request, project: Project) -> User:
         return User(project.id, check_user(name))
     except Refused as refused:
         raise bad_param("user", refused.message) from None
+
+
+def _to_several(body: Any) -> bool:
+    target = body.get("target") if isinstance(body, dict) else None
+    return isinstance(target, dict) and target.get("type") == "users"
+
+
+async def _manner(request: Request) -> Once:
+    """A send to one user is one script; to several it takes as many."""
+    try:
+        body = await read_json(request)
+    except Refused:
+        return Once.SCRIPT
+    return Once.STEPS if _to_several(body) else Once.SCRIPT
 
 
 def _target(body: Any, project: Project) -> User | None:

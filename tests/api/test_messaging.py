@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from hub.auth import new_secret_key
+from hub.keys import User
 from hub.model import SecretKey, timestamp
 from hub.projects import add_channel, add_secret_key, retire_key
 from tests.harness import RunningHub
@@ -272,9 +273,9 @@ async def test_what_is_just_within_the_limits_is_accepted(
         ({"target": {"type": "user"}}, "target.id", "required"),
         ({"target": {"type": "group", "id": "x"}}, "target.type", "'user'"),
         ({"target": {"type": "user", "id": 7}}, "target.id", "string"),
-        ({"target": {"type": "user", "id": ""}}, "user", "at least 1"),
-        ({"target": {"type": "user", "id": "x" * 257}}, "user", "257 characters, at most 256"),
-        ({"target": {"type": "user", "id": "a\x00b"}}, "user", "control character"),
+        ({"target": {"type": "user", "id": ""}}, "target.id", "at least 1"),
+        ({"target": {"type": "user", "id": "x" * 257}}, "target.id", "257 characters, at most 256"),
+        ({"target": {"type": "user", "id": "a\x00b"}}, "target.id", "control character"),
         ({"target": {"type": "user", "id": "x", "name": "y"}}, "target.name", "not permitted"),
         ({"topic": ""}, "topic", "at least 1"),
         ({"topic": "x" * 256}, "topic", "at most 255"),
@@ -592,6 +593,181 @@ async def test_without_a_key_every_send_is_another_entry(hub: RunningHub, http: 
     for _ in range(3):
         await send(http, ann, source_key="same")
     assert len((await hub.feed(ann))["items"]) == 3
+
+
+# ---- to several --------------------------------------------------------------------------------------
+
+
+async def send_to(http: Http, users: list[Any], headers: dict[str, Any] | None = None, **more: Any) -> Response:
+    return await send(http, "", headers, target={"type": "users", "ids": users}, **more)
+
+
+async def test_a_send_to_several_is_one_entry_for_each(hub: RunningHub, http: Http, ann: str) -> None:
+    users = [f"{ann}, {n}" for n in range(100)]
+    session = await hub.connect(users[0])
+    answer = await send_to(http, users, title="all of you")
+    assert answer.status_code == 202
+    found = answer.json()
+    assert found == {"object": "notification_send_result", "ids": found["ids"], "enqueued": 100}
+    assert len(set(found["ids"])) == 100
+    assert (await session.next("entry"))["entry"]["id"] == found["ids"][0]
+    for at in (0, 50, 99):
+        (entry,) = (await hub.feed(users[at]))["items"]
+        assert (entry["id"], entry["data"]) == (found["ids"][at], {"title": "all of you"})
+
+
+async def test_who_is_named_twice_is_sent_to_once(hub: RunningHub, http: Http, ann: str) -> None:
+    bob = f"bob, {ann}"
+    answer = await send_to(http, [ann, bob, ann])
+    assert (answer.json()["enqueued"], len(answer.json()["ids"])) == (2, 2)
+    assert [len((await hub.feed(user))["items"]) for user in (ann, bob)] == [1, 1]
+
+
+async def test_a_list_of_one_is_a_list(http: Http, ann: str) -> None:
+    answer = (await send_to(http, [ann])).json()
+    assert (answer["enqueued"], len(answer["ids"])) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "field", "words"),
+    [
+        ({"target": {"type": "users", "ids": []}}, "target.ids", "at least 1"),
+        ({"target": {"type": "users", "ids": [str(n) for n in range(101)]}}, "target.ids", "at most 100 items"),
+        ({"target": {"type": "users", "ids": ["{ann}", ""]}}, "target.ids.1", "at least 1"),
+        ({"target": {"type": "users", "ids": ["{ann}", "x" * 257]}}, "target.ids.1", "257 characters"),
+        ({"target": {"type": "users", "ids": ["{ann}", "a\x00"]}}, "target.ids.1", "control character"),
+        ({"target": {"type": "users", "ids": ["{ann}", 7]}}, "target.ids.1", "string"),
+        ({"target": {"type": "users", "ids": "{ann}"}}, "target.ids", "list"),
+        ({"target": {"type": "users", "id": "{ann}"}}, "target.ids", "required"),
+        ({"target": {"type": "users", "ids": ["{ann}"], "id": "{ann}"}}, "target.id", "not permitted"),
+        ({"target": {"type": "user", "id": "{ann}", "ids": ["{ann}"]}}, "target.ids", "not permitted"),
+        ({"target": {"type": "user", "ids": ["{ann}"]}}, "target.id", "required"),
+        ({"title": ""}, "title", "at least 1"),
+        ({"data": {"x": "x" * 16_384}}, "data", "at most 16384"),
+        ({"expires_at": "2001-01-01T00:00:00Z"}, "expires_at", "future"),
+    ],
+    ids=lambda value: str(value)[:50].encode("unicode_escape").decode(),
+)
+async def test_a_list_with_anything_wrong_in_it_reaches_nobody(
+    hub: RunningHub, http: Http, ann: str, more: dict[str, Any], field: str, words: str
+) -> None:
+    asked = {"target": {"type": "users", "ids": ["{ann}", "x"]}} | more
+    found = refused(await send(http, ann, **json.loads(json.dumps(asked).replace("{ann}", ann))))
+    assert list(found) == [field]
+    assert words.lower() in found[field].lower()
+    assert (await hub.feed(ann))["items"] == []
+
+
+async def test_a_list_in_a_channel_that_is_not_there_is_404(hub: RunningHub, http: Http, ann: str) -> None:
+    error(await send_to(http, [ann], channel="nowhere"), 404, "invalid_request_error", "not_found")
+
+
+async def test_a_list_under_one_key_reaches_everybody_once(hub: RunningHub, http: Http, ann: str) -> None:
+    users, key = [f"{ann}, {n}" for n in range(30)], {"idempotency-key": f"k {ann}"}
+    answers = await asyncio.gather(*(send_to(http, users, key) for _ in range(5)))
+    done = [answer for answer in answers if answer.status_code == 202]
+    busy = [answer for answer in answers if answer.status_code == 409]
+    assert done
+    assert len(done) + len(busy) == 5
+    assert len({answer.text for answer in done}) == 1
+    assert sum("idempotent-replayed" not in answer.headers for answer in done) == 1
+    again = await send_to(http, users, key)
+    assert (again.text, again.headers["idempotent-replayed"]) == (done[0].text, "true")
+    for user, entry_id in zip(users, done[0].json()["ids"], strict=True):
+        assert [item["id"] for item in (await hub.feed(user))["items"]] == [entry_id]
+
+
+async def test_while_a_list_is_being_sent_its_key_is_taken(hub: RunningHub, http: Http, ann: str) -> None:
+    redis, key = hub.hub.client, {"idempotency-key": f"k {ann}"}
+    before = {name async for name in redis.scan_iter(match="{default}:idem:*")}
+    first = await send_to(http, [ann], key)
+    (record,) = {name async for name in redis.scan_iter(match="{default}:idem:*")} - before
+    digest = (await redis.get(record)).split()[0].decode()
+    await redis.set(record, f"{digest} running 9999999999999")
+    busy = await send_to(http, [ann], key)
+    assert busy.status_code == 409
+    found = busy.json()["error"]
+    assert (found["code"], found["is_transient"]) == ("conflict", True)
+    assert found["details"] == {"reason": "idempotency_in_progress"}
+    assert busy.headers["retry-after"] == "1"
+    other = await send_to(http, [ann], key, title="other")
+    error(other, 422, "idempotency_error", "idempotency_key_reused")
+    # Its hub was killed: the key lapses, and each user still has what was sent, under the same id.
+    await redis.set(record, f"{digest} running 1")
+    again = await send_to(http, [ann], key)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert len((await hub.feed(ann))["items"]) == 1
+
+
+async def test_a_list_that_was_cut_short_reaches_those_it_did_not(hub: RunningHub, http: Http, ann: str) -> None:
+    """A hub that died half way: what is left of the request is the records of the users that it reached."""
+    redis, key = hub.hub.client, {"idempotency-key": f"k {ann}"}
+    users = [f"{ann}, {n}" for n in range(6)]
+    before = {name async for name in redis.scan_iter(match="{default}:idem:*")}
+    first = (await send_to(http, users, key)).json()
+    (record,) = {name async for name in redis.scan_iter(match="{default}:idem:*")} - before
+    digest = (await redis.get(record)).split()[0].decode()
+    await redis.set(record, f"{digest} running 1")
+    for user in users[3:]:  # as if these had not been sent to
+        tag = User("default", user).tag
+        await redis.delete(*[name async for name in redis.scan_iter(match=f"{tag}:*")])
+    again = await send_to(http, users, key)
+    assert again.status_code == 202
+    assert again.json()["ids"][:3] == first["ids"][:3]
+    for user, entry_id in zip(users, again.json()["ids"], strict=True):
+        assert [item["id"] for item in (await hub.feed(user))["items"]] == [entry_id]
+
+
+async def test_one_key_is_another_for_one_and_for_several(hub: RunningHub, http: Http, ann: str) -> None:
+    key = {"idempotency-key": f"k {ann}"}
+    answers = [await send(http, ann, key), await send_to(http, [ann], key), await send(http, ann, key)]
+    assert [answer.status_code for answer in answers] == [202, 202, 202]
+    assert ["idempotent-replayed" in answer.headers for answer in answers] == [False, False, True]
+    assert len((await hub.feed(ann))["items"]) == 2
+
+
+async def test_a_list_that_was_refused_is_refused_again(http: Http, ann: str) -> None:
+    key = {"idempotency-key": f"k {ann}"}
+    first, again = await send_to(http, [ann, ""], key), await send_to(http, [ann, ""], key)
+    assert (first.status_code, again.status_code) == (400, 400)
+    assert (again.text, again.headers["idempotent-replayed"]) == (first.text, "true")
+    error(await send_to(http, [ann], key), 422, "idempotency_error", "idempotency_key_reused")
+
+
+# ---- senders that the project knows ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "shown"),
+    [
+        ("agent", {}, ("Bot", None)),
+        ("agent", {"name": "Botty", "handle": "x"}, ("Botty", "x")),
+        ("api_key", {}, ("Bot", "{redacted}")),
+        ("api_key", {"name": "CI", "handle": "{secret}"}, ("CI", "{redacted}")),
+    ],
+    ids=str,
+)
+async def test_a_key_or_agent_of_the_project_is_known_by_its_id(
+    hub: RunningHub, http: Http, ann: str, kind: str, given: dict[str, str], shown: tuple[str, str | None]
+) -> None:
+    """Seed 1, handle: "For api_key actors: the redacted key value"."""
+    key, secret = new_secret_key("sender", kind=kind, name="Bot")
+    await hub.change_project(lambda p: add_secret_key(p, key))
+    said = {name: value.format(secret=secret, redacted="") for name, value in given.items()}
+    entry = await sent(hub, http, ann, sender={"id": key.id, "type": kind} | said)
+    name, handle = shown
+    handle = handle.format(redacted=key.redacted) if handle else None
+    assert (entry["sender"]["name"], entry["sender"]["handle"]) == (name, handle)
+    assert entry["actor"]["first_name"] == name
+    assert secret not in str(entry)
+
+
+@pytest.mark.parametrize("kind", ["user", "group", "agent"])
+async def test_an_id_of_another_kind_is_not_that_key(hub: RunningHub, http: Http, ann: str, kind: str) -> None:
+    key, _ = new_secret_key("sender", name="Bot")
+    await hub.change_project(lambda p: add_secret_key(p, key))
+    entry = await sent(hub, http, ann, sender={"id": key.id, "type": kind})
+    assert (entry["sender"]["name"], entry["sender"]["handle"]) == (None, None)
 
 
 # ---- taking back -------------------------------------------------------------------------------------

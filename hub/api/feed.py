@@ -18,6 +18,7 @@ from hub.errors import Code, Refused
 from hub.frames import IDS, PAGE, dumps, page_object
 from hub.keys import Feed
 from hub.model import JSON, STATUSES, Entry, Filters, Marked
+from hub.notification import title_of
 from hub.store import Store
 
 _VERB_OF = {"seen": "seen", "read": "read", "clicked": "click", "archived": "archive"}
@@ -143,7 +144,7 @@ def _reasons(entry: Entry) -> JSON:
     shown = json.loads(entry.json())
     times = ("sent_at", "seen_at", "read_at", "archived_at", "dismissed_at", "expires_at")
     names = ("id", "status", *times)
-    return {"title": shown["data"]["title"]} | {name: shown[name] for name in names}
+    return {"title": title_of(shown)} | {name: shown[name] for name in names}
 
 
 async def _body(request: Request) -> object:

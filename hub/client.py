@@ -318,7 +318,7 @@ class _Calls:
         """The number on a user's bell: what is not seen."""
         return Call("GET", f"{_NOTIFICATIONS}/unread-count", lambda counts: int(counts["total"]), user=user)
 
-    # ---- users and topics: with the project's api key ----------------------------------------------------
+    # ---- users, topics and runs: with the project's api key ----------------------------------------------------
 
     @_method
     def upsert_user(self, user: str, **fields: Unpack[Fields]) -> Call[User]:
@@ -344,6 +344,30 @@ class _Calls:
     def unsubscribe(self, topic: str, *users: str) -> Call[dict[str, str]]:
         """Ends subscriptions. For whom it failed, and why: who was not subscribed, or was parted by a first try."""
         return Call("DELETE", _topic(topic), _failed, {"user_external_ids": users})
+
+    @_method
+    def run(
+        self,
+        notiflow: str,
+        *recipients: str | Recipient,
+        topic: str | None = None,
+        data: JSON | None = None,
+        actor: str | Recipient | None = None,
+        idempotency_key: str | None = None,
+    ) -> Call[str]:
+        """Runs a notiflow for recipients, or for those who are subscribed to a topic; the run's id.
+
+        It is sure to reach each of them once when this returns, and does so soon after.
+        """
+        said = {
+            "recipients": [_recipient(recipient) for recipient in recipients] or None,
+            "topic": topic,
+            "data": data,
+            "actor": None if actor is None else _recipient(actor),
+        }
+        body = {name: value for name, value in said.items() if value is not None}
+        path = f"admin/v1/notiflows/{_segment(notiflow)}/run"
+        return Call("POST", path, lambda run: str(run["notiflow_run_id"]), body, key=idempotency_key)
 
 
 class _Client(_Calls):
@@ -475,6 +499,10 @@ def _id(answer: JSON) -> str:
 def _as_user(answer: JSON) -> User:
     answer["external_id"]  # or it is no answer of a hub
     return cast(User, answer)
+
+
+def _recipient(user: str | Recipient) -> Recipient:
+    return {"external_id": user} if isinstance(user, str) else user
 
 
 def _topic(name: str) -> str:

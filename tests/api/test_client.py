@@ -11,9 +11,9 @@ import httpx2
 import pytest
 
 from hub import client
-from hub.client import AsyncBellhub, Bellhub, BellhubError
+from hub.client import AsyncBellhub, Bellhub, BellhubError, Recipient
 from tests.conftest import StartHub
-from tests.harness import RunningHub, free_port, until
+from tests.harness import PATIENCE_S, RunningHub, free_port, until
 from tests.proxy import Cut, Proxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -223,6 +223,61 @@ async def test_without_the_api_key_users_are_not_to_be_had(shared_hub: RunningHu
         with pytest.raises(BellhubError, match="x-notiflows-api-key is missing") as caught:
             await bell.user(ann)
     assert (caught.value.status, caught.value.code) == (401, "unauthenticated")
+
+
+# ---- runs ------------------------------------------------------------------------------------------------
+
+
+CLEO: Recipient = {"external_id": "cleo", "first_name": "Cleo"}
+
+
+async def define(hub: RunningHub, handle: str) -> None:
+    template = {"title": "Order {{ data.number }} of {{ actor.first_name }}"}
+    headers = {"x-notiflows-api-key": hub.api_key, "x-notiflows-secret-key": hub.secret}
+    async with hub.http() as http:
+        answer = await http.put(f"/admin/v1/notiflows/{handle}", json={"template": template}, headers=headers)
+    assert answer.status_code in (200, 201), answer.text
+
+
+async def soon(hub: RunningHub, user: str, *wanted: str) -> None:
+    """A run has said what is wanted to its recipient, and nothing else."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(found := await titles(hub, user)) < len(wanted):  # noqa: ASYNC110  (nothing announces it)
+            await asyncio.sleep(0.02)
+    assert found == list(wanted)
+
+
+async def test_a_notiflow_runs_for_whom_it_is_told_or_for_a_topic(shared_hub: RunningHub, ann: str, kind: str) -> None:
+    bob, topic = f"bob of {ann}", f"orders-{ann}"
+    await define(shared_hub, "order-shipped")
+    async with client_of(kind, shared_hub.port, shared_hub.secret, api_key=shared_hub.api_key) as bell:
+        run = await bell.run("order-shipped", ann, {"external_id": bob, "locale": "sv"}, data={"number": 1}, actor=CLEO)
+        assert len(run) == 36
+        await soon(shared_hub, ann, "Order 1 of Cleo")
+        await soon(shared_hub, bob, "Order 1 of Cleo")
+        assert (await bell.user(bob))["locale"] == "sv"
+        await bell.subscribe(topic, bob)
+        await bell.run("order-shipped", topic=topic, data={"number": 2}, actor="cleo")
+        await soon(shared_hub, bob, "Order 2 of Cleo", "Order 1 of Cleo")
+        assert await titles(shared_hub, ann) == ["Order 1 of Cleo"]
+        for nobody in ({}, {"topic": topic}):
+            with pytest.raises(BellhubError) as caught:
+                await bell.run("order-shipped", *([ann] if nobody else []), **nobody)
+            assert (caught.value.status, caught.value.code) == (422, "validation_error")
+
+
+async def test_a_run_whose_answer_was_lost_is_one_run(shared_hub: RunningHub, ann: str, kind: str) -> None:
+    await define(shared_hub, "order-shipped")
+    options = {"api_key": shared_hub.api_key}
+    async with (
+        proxy_to(shared_hub.port) as proxy,
+        client_of(kind, proxy.port, shared_hub.secret, **options) as bell,
+    ):
+        proxy.cut = lambda number: Cut(0) if number == 0 else None
+        await bell.run("order-shipped", ann, data={"number": 1}, actor=CLEO)
+        assert proxy.cuts == 1
+        await bell.run("order-shipped", ann, data={"number": 2}, actor=CLEO)
+    await soon(shared_hub, ann, "Order 2 of Cleo", "Order 1 of Cleo")
 
 
 # ---- once ------------------------------------------------------------------------------------------------

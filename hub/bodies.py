@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from hub.codec import check_user, check_value
+from hub.codec import FAULTS, check_user, check_value
 from hub.errors import Code, Refused
 
 
@@ -22,13 +22,15 @@ _Model = TypeVar("_Model", bound=BaseModel)
 def read_body(model: type[_Model], value: object, inside: int = 0) -> _Model:
     """A decoded JSON value as `model`. `inside`: how many levels of lists and maps will be around it when it is shown.
 
-    Raises `Refused` invalid_request with one entry in `fields` per fault.
+    Raises `Refused` invalid_request with one entry in `fields` per fault, of many the first.
     """
     check_value(value, "body", inside)
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise refused([fault(wrong["loc"], _words(wrong), wrong["type"]) for wrong in error.errors()]) from None
+        raise refused(
+            [fault(wrong["loc"], _words(wrong), wrong["type"]) for wrong in error.errors()[:FAULTS]]
+        ) from None
 
 
 def fault(where: Sequence[int | str], message: str, reason: str) -> dict[str, str]:

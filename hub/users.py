@@ -22,6 +22,10 @@ TOPICS = 1000
 """Topics that one user may be subscribed to."""
 ATTEMPTS = 50
 """Times a change starts over because another one came between; one of the rivals wins each round."""
+READ = 100
+"""Documents read at once for a page, and"""
+PAGE_BYTES = 4 * 1024 * 1024
+"""how much of them may be in one before it ends."""
 CHUNK = 250
 """Subscriptions that one script makes or ends, so that nobody else waits for long."""
 
@@ -133,12 +137,20 @@ class Users:
         return [known[fields.external_id] for fields in recipients]
 
     async def page(self, project_id: str, window: Window) -> Listed[Profile]:
-        """A page of the directory, newest first."""
+        """A page of the directory, newest first. One of large documents ends early."""
         page = await index_page(self._engine, keys.users(project_id), window)
-        found = await self.profiles(project_id, [name for _, name in page.items])
-        # One that left in between is missing.
-        items = tuple(profile for profile in found if profile is not None)
-        return Listed(items, page.limit, page.after, page.before)
+        upwards = window.before is not None
+        places = page.items[::-1] if upwards else page.items
+        documents: list[bytes | None] = []
+        while len(documents) < len(places) and sum(map(len, filter(None, documents))) < PAGE_BYTES:
+            names = [name for _, name in places[len(documents) : len(documents) + READ]]
+            documents += await self._engine.call("HMGET", keys.profiles(project_id), *names)
+        # One who left in between is missing.
+        shown = tuple(profiles.decode(document) for document in documents if document is not None)
+        if len(documents) < len(places):
+            edge = places[len(documents) - 1]
+            page = replace(page, before=edge) if upwards else replace(page, after=edge)
+        return Listed(shown[::-1] if upwards else shown, page.limit, page.after, page.before)
 
     async def delete(self, project_id: str, name: str) -> bool:
         """Takes a user out of the directory and of all topics, in one step; False where there was no such user."""
@@ -238,14 +250,14 @@ class Users:
         return page.items[::-1]
 
     async def delete_topic(self, project_id: str, topic: str) -> None:
-        """Ends all subscriptions of a topic that are older than this, in chunks, then forgets it unless there are
-        newer ones. A death half way leaves a topic that can be deleted again. Raises `Refused` not_found.
+        """Ends all subscriptions that a topic has now, in chunks, then forgets it unless there are newer ones.
+
+        A death half way leaves a topic that can be deleted again. Raises `Refused` not_found.
         """
-        await self.topic(project_id, topic)
-        seconds, micros = await self._engine.call("TIME")
-        now = int(seconds) * 1_000_000 + int(micros)
-        while users := await self.subscribers(project_id, topic, None, now, CHUNK):
-            await self.unsubscribe_many(project_id, topic, [name for _, name in users])
+        newest = (await self.topic_subscriptions(project_id, topic, Window(1))).items
+        until = newest[0].since if newest else 0
+        while some := await self.subscribers(project_id, topic, None, until, CHUNK):
+            await self.unsubscribe_many(project_id, topic, [name for _, name in some])
         topics = {"topics": keys.topics(project_id), "topic": keys.topic(project_id, topic)}
         await self._engine.run("topic_drop", topics, {"name": topic})
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from redis.crc import key_slot
 
 from hub import keys, profiles
 from hub.engine import Engine
@@ -16,9 +17,9 @@ from hub.indexes import index_page
 from hub.keys import User
 from hub.lists import Listed, Place, Window, parse_place, place_token
 from hub.model import Channel, Project
-from hub.profiles import CUSTOM_BYTES, Profile, UserChanges, UserFields
+from hub.profiles import CUSTOM_BYTES, NamedSettings, Profile, UserChanges, UserFields
 from hub.sending import new_entry_id
-from hub.users import CHUNK, TOPICS, Users, erase
+from hub.users import CHUNK, PAGE_BYTES, READ, TOPICS, Users, erase
 from tests.harness import PATIENCE_S, RedisServer, open_store
 
 PROJECT = Project(
@@ -141,6 +142,34 @@ async def test_two_ensures_at_the_same_time_agree(users: Users) -> None:
     asked = [UserFields(external_id="bob", first_name=f"Bob {number}") for number in range(10)]
     found = await asyncio.gather(*(users.ensure("default", [fields]) for fields in asked))
     assert len({profile.first_name for (profile,) in found}) == 1
+
+
+@pytest.mark.parametrize("upwards", [False, True])
+async def test_a_page_of_large_documents_ends_early_and_loses_nobody(users: Users, upwards: bool) -> None:
+    custom = {"x": "x" * 15_000}
+    tokens = NamedSettings(channel_id="push", settings={"device_tokens": [f"{n:02}" + "t" * 2000 for n in range(20)]})
+    names = [f"user-{number:03}" for number in range(2 * PAGE_BYTES // 50_000)]
+    for name in names:
+        await upsert(users, name, custom_fields=custom, channel_settings=[tokens])
+    window, walked = Window(1000, before=(0, "") if upwards else None), list[str]()
+    while True:
+        page = await users.page("default", window)
+        assert len(page.items) * 50_000 < PAGE_BYTES + READ * 60_000
+        walked = names_of(page) + walked if upwards else walked + names_of(page)
+        place = page.before if upwards else page.after
+        if place is None:
+            break
+        window = Window(1000, before=place) if upwards else Window(1000, after=place)
+    assert walked == names[::-1]
+    assert len(page.items) < len(names)
+
+
+async def test_everything_of_a_project_is_in_one_slot(users: Users, redis_server: RedisServer) -> None:
+    """So that each script works on a Redis Cluster."""
+    await upsert(users, "ann }{ ü")
+    await users.subscribe("default", "ann }{ ü", "a {topic}")
+    slots = {key_slot(key.encode()) for key in redis_server.client.keys("*")}
+    assert slots == {key_slot(b"{default}")}
 
 
 async def test_a_deleted_user_is_in_no_list_and_no_topic(users: Users, redis_server: RedisServer) -> None:

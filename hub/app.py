@@ -22,7 +22,9 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 from hub import keys
+from hub.announcements import Announcements
 from hub.api.admin import AdminApi
+from hub.api.announcements import AnnouncementsApi
 from hub.api.callers import Callers
 from hub.api.cors import Cors
 from hub.api.docs import Docs
@@ -103,6 +105,9 @@ class Hub:
         )
         self.rollcall = RollCall(self.store)
         self.registry.bus = self.rollcall.bus = self.bus
+        self.announcements = Announcements(
+            self.engine, self.store.live, feed_days=settings.feed_days, changed=self.registry.announced
+        )
         self.identity = Identity(self.directory, self.store, settings, development=development)
         self.embedded = (
             None if settings.redis_url else EmbeddedStore(settings.data_dir, find_binary(settings.redis_bin))
@@ -145,6 +150,7 @@ class Hub:
             self.bus.run(),
             self.registry.check_forever(),
             self.registry.evict_forever(),
+            self.registry.bring_forever(),
             self._turn_wheel(),
             self._reload_projects(),
         ):
@@ -158,6 +164,9 @@ class Hub:
             raise unavailable("the store answers, but takes no scripts; its log or `redis-cli` tells why") from None
         await self.bus.join(keys.CONTROL)
         self._own(self.fanout.run())
+        # Joined before: what is announced from now on is either read, or heard.
+        await self.announcements.load_all(self.directory.ids)
+        self._own(self.announcements.keep(lambda: self.directory.ids, self.settings.check_s))
 
     async def stop(self) -> None:
         """Ends the sessions that are left, then every part, the store last."""
@@ -249,18 +258,25 @@ class Hub:
             self.around.wheel.turn(self.around.clock())
 
     def _message(self, channel: str, payload: str) -> None:
-        if channel == keys.CONTROL and payload.startswith(keys.RUN_NEWS):
-            self.fanout.nudge(payload.removeprefix(keys.RUN_NEWS))
-        elif channel == keys.CONTROL:
-            self._projects_changed.set()
+        if channel == keys.CONTROL:
+            self._controlled(payload)
         elif self.rollcall.asks(channel):
             self.rollcall.message(channel, payload)
         else:
             self.registry.message(channel, payload)
 
+    def _controlled(self, payload: str) -> None:
+        if payload.startswith(keys.RUN_NEWS):
+            self.fanout.nudge(payload.removeprefix(keys.RUN_NEWS))
+        elif payload.startswith(keys.ANNOUNCED):
+            self.announcements.ring(payload.removeprefix(keys.ANNOUNCED))
+        else:
+            self._projects_changed.set()
+
     def _doubt(self, channel: str) -> None:
         if channel == keys.CONTROL:
             self._projects_changed.set()
+            self.announcements.ring()
         else:
             self.registry.doubt(channel)
 
@@ -292,6 +308,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
     messaging = [
         *MessagingApi(hub.store, messaging_door).routes(),
         *InboxApi(hub.store, messaging_door).routes(),
+        *AnnouncementsApi(hub.announcements, messaging_door).routes(),
     ]
     admin = [
         *AdminApi(hub.users, hub.store, admin_door).routes(),

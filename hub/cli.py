@@ -23,7 +23,9 @@ from typing import IO, Any, NoReturn
 import click
 
 from hub import __version__, auth, frames, notiflows, projects, server
-from hub.api.messaging import channel_of, publish, withdraw, withdraw_source
+from hub.announcements import Announcement
+from hub.api.announcements import announce, shown
+from hub.api.messaging import publish, withdraw, withdraw_source
 from hub.app import LOOPBACK, Hub
 from hub.auth import KEY_TEXT
 from hub.codec import check_user, decode
@@ -47,7 +49,7 @@ from hub.opening import (
 )
 from hub.projects import DEFAULT, DEV_SECRET
 from hub.rollcall import ALL, SESSION_ID, Roll
-from hub.sending import new_entry_id, read_sending
+from hub.sending import channel_of, new_entry_id, read_announcing, read_sending
 from hub.settings import Settings
 
 DEV_KID = "dev"
@@ -663,6 +665,39 @@ def _json(text: str) -> Any:
         raise Refused(Code.INVALID_REQUEST, f"--data: {len(text)} characters that are not JSON") from None
 
 
+@bellhub.command("announce")
+@with_store
+@click.argument("title")
+@click.option("--body")
+@click.option("--url", help="Where a click leads: http, https or relative.")
+@click.option("--category", default="system.announcement", show_default=True)
+@click.option("--priority", help="low, normal, high or urgent.")
+@click.option("--topic")
+@click.option("--channel", help="An in-app channel; else the project's oldest.")
+@click.option("--data", metavar="JSON", help="An object of your own.")
+@click.option("--publish-at", metavar="TIME", help="RFC 3339, in the future; else now.")
+@click.option("--expires-at", metavar="TIME", help="RFC 3339; else when feeds forget.")
+@of_project
+async def announce_command(store: Opened, project_id: str, data: str | None, **fields: str | None) -> Answer:
+    """Send a notification to all users; its id."""
+    request: JSON = {name: value for name, value in fields.items() if value is not None}
+    if data is not None:
+        request["data"] = _json(data)
+    made = await announce(store.announcements, await store.project(project_id), read_announcing(request))
+    assert isinstance(made, Announcement)  # no key, no answer of before
+    return shown(made), made.id
+
+
+@bellhub.command()
+@with_store
+@click.argument("announcement_id", metavar="ID")
+@of_project
+async def unannounce(store: Opened, announcement_id: str, project_id: str) -> Answer:
+    """Take a notification back from all users."""
+    found = await store.announcements.withdraw((await store.project(project_id)).id, announcement_id)
+    return shown(found), f"{found.id} {found.status}"
+
+
 @bellhub.command("withdraw")
 @with_store
 @click.argument("user")
@@ -734,6 +769,7 @@ def tail(
             click.echo(f"Following {feed.channel} of {user!r}. Ctrl-C ends it.", err=True)
             while True:
                 bell.clear()  # before reading: what rings from now on is not in what is read
+                await store.announcements.load(found.id)
                 missed = await store.store.catch_up(feed, cursor, 1)
                 if missed.mode == "snapshot":
                     click.echo("The log does not reach back: some events are not shown.", err=True)

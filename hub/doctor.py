@@ -53,7 +53,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         async with store_url(settings) as url, store_client(url) as client:
             async for finding in _store(client, settings.token_leeway_s):
                 yield finding
-            async with linked(settings, url) as store:
+            async with linked(settings, url) as (_, store):
                 yield Finding("ok", "scripts", f"{len(load())} loaded")
                 yield await _round_trip(url, store)
             for project in (await Projects(client).load()).values():

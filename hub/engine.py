@@ -85,9 +85,19 @@ def _not_found(ids: list[str]) -> Refused:
     return Refused(Code.NOT_FOUND, message, resource="entry", id=ids[0], ids=ids)
 
 
-def _past(_: list[str]) -> Refused:
-    field = {"field": "expires_at", "message": "must be in the future", "reason": "past"}
-    return Refused(Code.INVALID_REQUEST, "expires_at is not in the future", fields=[field])
+def _past(where: list[str]) -> Refused:
+    name, start = where or ("expires_at", "now")
+    return _time(name, "must be in the future" if start == "now" else f"must be after {start}", "past")
+
+
+def _far(where: list[str]) -> Refused:
+    name, start, days = where
+    return _time(name, f"must be at most {days} days after {start}", "too_far")
+
+
+def _time(name: str, must: str, reason: str) -> Refused:
+    field = {"field": name, "message": must, "reason": reason}
+    return Refused(Code.INVALID_REQUEST, f"{name} {must}", fields=[field])
 
 
 def _unknown_cursor(_: list[str]) -> Refused:
@@ -115,5 +125,7 @@ REFUSALS: dict[bytes, Callable[[list[str]], Refused]] = {
     ),
     b"queue_full": lambda most: Refused(Code.RATE_LIMITED, f"{most[0]} runs are waiting, at most {most[0]}"),
     b"past": _past,
+    b"far": _far,
+    b"limit": lambda most: Refused(Code.LIMIT, f"{most[0]} announcements are not over yet, more cannot be"),
 }
 """What a script's reply begins with when it refused, and what that is to whoever asked."""

@@ -15,9 +15,10 @@ PROJECTS = "{bellhub}:projects"
 SCHEMA = "{bellhub}:schema"
 """String: the number of the layout of all keys."""
 CONTROL = "{bellhub}:control"
-"""Shard channel: one message whenever a project changes, and for every run that is queued."""
+"""Shard channel: one message whenever a project changes, or its announcements, and for every run that is queued."""
+ANNOUNCED = "announcements "
 RUN_NEWS = "run "
-"""How the latter begins; the project follows."""
+"""How the latter two begin; the project follows."""
 
 
 def digest(*parts: str) -> str:
@@ -94,6 +95,11 @@ def log_topic(project: str, topic: str) -> str:
 def log_failed(project: str) -> str:
     """As `log_index`, of what could not be rendered."""
     return f"{{{project}}}:log:failed"
+
+
+def announcements(project: str, part: str) -> str:
+    """One part of what a project has announced: see `lua/lib/announcements.lua`."""
+    return f"{{{project}}}:announcements:{part}"
 
 
 def probe_channel(name: str) -> str:

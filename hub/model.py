@@ -79,6 +79,10 @@ class Event:
     expires: int = 0
 
 
+_PUBLISHED = '{"created_at":'
+"""How the body of an announced entry begins: when it was published. Its event tells when it reached this feed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One stored entry: its immutable body as JSON text without the closing brace, and its marks (µs or 0)."""
@@ -111,8 +115,9 @@ class Entry:
         def at(micros: int) -> str:
             return f'"{timestamp(micros)}"' if micros else "null"
 
+        created = "" if self.body.startswith(_PUBLISHED) else f'"created_at":{at(self.score)},'
         return (
-            f'{self.body},"created_at":{at(self.score)},"sent_at":{at(self.score)},"seen_at":{at(self.seen)},'
+            f'{self.body},{created}"sent_at":{at(self.score)},"seen_at":{at(self.seen)},'
             f'"read_at":{at(self.read)},"clicked_at":{at(self.clicked)},"archived_at":{at(self.archived)},'
             f'"dismissed_at":{at(self.dismissed)},"status":"{self.status}"}}'
         )

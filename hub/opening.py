@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import parse_url
 from redis.exceptions import RedisError
 
+from hub.announcements import Announcements
 from hub.app import store_client
 from hub.bus import Bus
 from hub.embedded import EmbeddedStore, Locked, NoStore, NotStarted, find_binary, lent
@@ -45,12 +46,14 @@ class Opened:
     client: Redis
     store: Store
     projects: Projects
+    announcements: Announcements
 
     async def project(self, project_id: str) -> Project:
-        """Raises `Refused` not_found."""
+        """The project; its feeds hold, from then on, what it has announced. Raises `Refused` not_found."""
         found = (await self.projects.load()).get(project_id)
         if found is None:
             raise Refused(Code.NOT_FOUND, f"no project {project_id[:64]!r}", resource="project", id=project_id[:64])
+        await self.announcements.load(project_id)
         return found
 
     async def change(self, project_id: str, fn: Callable[[Project], Project]) -> Project:
@@ -65,8 +68,9 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
         await check_schema(client)
         projects = Projects(client)
         await projects.ensure_default()
-        async with linked(settings, url) as store:
-            yield Opened(url, client, store, projects)
+        async with linked(settings, url) as (engine, store):
+            announcements = Announcements(engine, store.live, feed_days=settings.feed_days)
+            yield Opened(url, client, store, projects, announcements)
 
 
 @asynccontextmanager
@@ -94,8 +98,8 @@ async def store_url(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def linked(settings: Settings, url: str) -> AsyncIterator[Store]:
-    """The feed engine, its scripts loaded. Raises `Refused` unavailable."""
+async def linked(settings: Settings, url: str) -> AsyncIterator[tuple[Engine, Store]]:
+    """The scripts, loaded, and the feeds. Raises `Refused` unavailable."""
     engine = Engine()
     link = engine.link
     store = Store(
@@ -111,7 +115,7 @@ async def linked(settings: Settings, url: str) -> AsyncIterator[Store]:
                 await link.up.wait()
         except TimeoutError:
             raise unavailable(f"the store does not load the scripts within {DEADLINE_S:.0f} s") from None
-        yield store
+        yield engine, store
 
 
 @asynccontextmanager

@@ -360,6 +360,11 @@ class Directory:
     def projects(self) -> list[Project]:
         return list(self._by_id.values())
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of all projects."""
+        return tuple(self._by_id)
+
     def project(self, project_id: str) -> Project | None:
         return self._by_id.get(project_id)
 

@@ -1,7 +1,8 @@
 """Who is here: the sessions of this process by user, and what reaches them.
 
 An event is parsed and encoded once, however many sessions it goes to. Every followed feed is compared with the
-store's cursor every `check_s`, and told to evict when its next entry expires.
+store's cursor every `check_s`, and told to evict when its next entry expires. What is announced is brought into
+followed feeds at once, a few at a time.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ log = logging.getLogger("bellhub.registry")
 LEAVING = "this hub is going away"
 ENDED = "this session was ended by an administrator"
 _NEVER = 2**63
+LANE = 8
+"""Users whose feeds are brought what was announced at the same time: the others' requests go on meanwhile."""
 
 
 class Listener(Protocol):
@@ -71,6 +74,9 @@ class Registry:
         """What other processes know this one by."""
         self._expiries: list[tuple[int, str, str]] = []
         self._expiry_added = asyncio.Event()
+        self._behind: dict[str, None] = {}
+        """Users, by the names of their shard channels, whose followed feeds may lack what was announced."""
+        self._announced = asyncio.Event()
 
     @property
     def empty(self) -> bool:
@@ -197,6 +203,33 @@ class Registry:
         ]
         heapq.heapify(self._expiries)
 
+    def announced(self, project: str) -> None:
+        """Something was announced in a project, or withdrawn: its followed feeds get it."""
+        behind = (name for name, present in self._present.items() if present.user.project == project)
+        self._behind.update(dict.fromkeys(behind))
+        self._announced.set()
+
+    async def bring_forever(self) -> None:
+        """Brings announcements into followed feeds. What fails is left to the check of `check_forever`."""
+        while True:
+            await self._announced.wait()
+            self._announced.clear()
+            while self._behind:
+                names = tuple(self._behind)[:LANE]
+                for name in names:
+                    del self._behind[name]
+                present = [self._present[name] for name in names if name in self._present]
+                await asyncio.gather(*(self._bring(there) for there in present))
+
+    async def _bring(self, present: _Present) -> None:
+        for handle in _followed(present):
+            try:
+                await self._store.bring(present.user.feed(handle))
+            except Refused:
+                return
+            except Exception:  # one user's broken keys are no reason to end the others' hub
+                log.exception("registry.bring_failed", extra={"channel": present.user.events})
+
     async def check_forever(self) -> None:
         """Compares every followed feed's cursor with the store's, once in `check_s`, spread in time."""
         while True:
@@ -208,7 +241,8 @@ class Registry:
             await asyncio.gather(*(self._check(present) for present in due))
 
     async def _check(self, present: _Present) -> None:
-        channels = tuple({handle for session in present.sessions for handle in session.follows})
+        await self._bring(present)
+        channels = _followed(present)
         try:
             revoked_before, tops = await self._store.check(present.user, channels)
         except Refused:
@@ -248,3 +282,8 @@ class Registry:
             log.exception("registry.evict_failed", extra={"channel": feed.user.events})
             return
         self.expect(feed, next_expiry and max(next_expiry, soon))
+
+
+def _followed(present: _Present) -> tuple[str, ...]:
+    """Handles of the channels that somebody follows."""
+    return tuple({handle for session in present.sessions for handle in session.follows})

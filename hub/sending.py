@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ from hub.bodies import ExternalId, Part, fault, read_body, refused
 from hub.codec import parse_timestamp
 from hub.errors import Code, Refused
 from hub.frames import dumps
-from hub.model import JSON, Entry, SecretKey, timestamp
+from hub.model import JSON, Channel, Entry, Project, SecretKey, timestamp
 
 ENTRY_BYTES = 16 * 1024
 """Largest entry, encoded as the User API shows it."""
@@ -56,11 +56,10 @@ class Resource(Part):
     handle: Name | None = None
 
 
-class Sending(Part):
-    """One notification to one user or to several, as `POST /v1/messaging/notifications` takes it."""
+class Content(Part):
+    """What a notification says, whomever it is for."""
 
     category: Annotated[str, Field(pattern=r"^[a-z0-9_.]{1,64}$")]
-    target: Target
     title: Annotated[str, Field(min_length=1, max_length=1000)]
     body: Annotated[str, Field(max_length=10_000)] | None = None
     priority: Literal["low", "normal", "high", "urgent"] = "normal"
@@ -71,7 +70,6 @@ class Sending(Part):
     url: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     channel: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     expires_at: str | None = None
-    source_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
 
     @property
     def expires(self) -> int:
@@ -79,23 +77,73 @@ class Sending(Part):
         return 0 if self.expires_at is None else parse_timestamp(self.expires_at)
 
 
+class Sending(Content):
+    """One notification to one user or to several, as `POST /v1/messaging/notifications` takes it."""
+
+    target: Target
+    source_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+
+
+class Announcing(Content):
+    """One notification to all users, as `POST /v1/messaging/announcements` takes it."""
+
+    publish_at: str | None = None
+
+    @property
+    def publish(self) -> int:
+        """`publish_at` in µs, or 0."""
+        return 0 if self.publish_at is None else parse_timestamp(self.publish_at)
+
+
 def read_sending(value: object) -> Sending:
     """Checks a decoded JSON value. Raises `Refused` invalid_request with one entry in `fields` per fault."""
-    sending = read_body(Sending, value, inside=2)  # its `data` will lie two levels deeper in a `page` frame
+    sending = _read(Sending, value)
     _check_target(sending.target)
-    if sending.expires_at is not None:
-        try:
-            expires = parse_timestamp(sending.expires_at)
-        except ValueError as error:
-            raise refused([fault(("expires_at",), str(error), "timestamp")]) from None
-        if expires <= 0:  # which the store would take for never
-            raise refused([fault(("expires_at",), "must be in the future", "past")])
+    _check_time("expires_at", sending.expires_at)
+    return sending
+
+
+def read_announcing(value: object) -> Announcing:
+    """As `read_sending`."""
+    announcing = _read(Announcing, value)
+    _check_time("publish_at", announcing.publish_at)
+    _check_time("expires_at", announcing.expires_at)
+    return announcing
+
+
+_Content = TypeVar("_Content", bound=Content)
+
+
+def _read(model: type[_Content], value: object) -> _Content:
+    content = read_body(model, value, inside=2)  # its `data` will lie two levels deeper in a `page` frame
     # `data` is the other way to the link that users click.
-    links = {("url",): sending.url, ("data", "action_url"): sending.data.get("action_url")}
+    links = {("url",): content.url, ("data", "action_url"): content.data.get("action_url")}
     for where, link in links.items():
         if link is not None and not (isinstance(link, str) and link_allowed(link)):
             raise refused([fault(where, "must be http, https or relative", "scheme")])
-    return sending
+    return content
+
+
+def _check_time(name: str, value: str | None) -> None:
+    """A time that is left out is fine."""
+    if value is None:
+        return
+    try:
+        micros = parse_timestamp(value)
+    except ValueError as error:
+        raise refused([fault((name,), str(error), "timestamp")]) from None
+    if micros <= 0:  # which the store would take for never
+        raise refused([fault((name,), "must be in the future", "past")])
+
+
+def channel_of(project: Project, name: str | None) -> Channel:
+    """The in-app channel with this name, or the project's oldest one. Raises `Refused` not_found."""
+    oldest = next(iter(project.feed_channels), None)
+    channel = project.feed_channel(name) if name is not None else oldest
+    if channel is None:
+        shown = (name or "in_app")[:64]
+        raise Refused(Code.NOT_FOUND, f"no such channel: {shown!r}", resource="channel", id=shown)
+    return channel
 
 
 def _check_target(target: Target) -> None:
@@ -107,7 +155,7 @@ def _check_target(target: Target) -> None:
         raise refused([fault(("target", other), message, "extra_forbidden")])
 
 
-def introduced(sending: Sending, keys: Iterable[SecretKey]) -> Sending:
+def introduced(sending: _Content, keys: Iterable[SecretKey]) -> _Content:
     """With what the project knows of a sender that is one of its keys or agents: its name, and a key's redacted value
     (seed 1, handle).
     """
@@ -129,7 +177,7 @@ def link_allowed(url: str) -> bool:
     return not colon or scheme in ("http", "https") or any(char in scheme for char in "/?#")
 
 
-def entry_body(entry_id: str, sending: Sending) -> str:
+def entry_body(entry_id: str, sending: Content) -> str:
     """The immutable part of the entry as JSON without the closing brace. Raises `Refused` when it is too large."""
     data = dict(sending.data) | {"title": sending.title}
     if sending.body is not None:

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hub.announcements import Live
 from hub.engine import Engine, text
+from hub.errors import unavailable
 from hub.idempotency import Idempotency, operands, parse
 from hub.keys import Feed, User, digest
 from hub.model import (
@@ -37,7 +39,13 @@ OPS = 1000
 """`op`s remembered for one user (protocol, section 1)."""
 REPLAY_BYTES = 1024 * 1024
 DAY_MS = 24 * 3600 * 1000
+BROUGHT = 20
+"""Announcements that one script brings into a feed: what it costs others is as bounded as a page."""
+_BRINGS = 3
+"""How often a request is told that the feed is behind again, before it is sent away."""
 
+_AS_IT_IS = frozenset({"publish", "withdraw", "withdraw_source", "evict", "announce"})
+"""Scripts that nobody asks for a feed's sake: what was announced may wait until its user does."""
 _PARTS = ("log", "items", "marks", "active", "unseen", "unread", "archived", "dismissed", "expires")
 
 
@@ -50,13 +58,17 @@ class Memory:
 
 
 class Store:
-    """All feeds of all users. `capacity`, `days` and `log_events` are the limits of one feed."""
+    """All feeds of all users. `capacity`, `days` and `log_events` are the limits of one feed.
+
+    Whatever a user reads, or marks, holds what was announced (`live`): a feed that is behind gets it first.
+    """
 
     def __init__(self, engine: Engine, *, feed_entries: int, feed_days: int, log_events: int) -> None:
         self._engine = engine
         self._cap = feed_entries
         self._days = feed_days
         self._log_events = log_events
+        self.live = Live()
 
     async def publish(
         self,
@@ -200,6 +212,22 @@ class Store:
         reply = await self._feed_script("evict", feed)
         return Check(text(reply[1]), int(reply[2]))
 
+    async def bring(self, feed: Feed, since: int | None = None) -> None:
+        """Brings what was announced into a feed, each once, however many do so at the same time.
+
+        `since`: the number up to which the feed has it, where that is known.
+        """
+        if not self.live.newest(feed):
+            return
+        if since is None:
+            since = int(await self._engine.call("HGET", feed.user.meta, f"announced:{feed.channel}") or 0)
+        while ops := self.live.after(feed, since)[:BROUGHT]:
+            rest = [part for op in ops for part in (op.number, op.id, op.expires, op.topic, op.body)]
+            # One after the other: what is brought from the middle on would leave out what comes before.
+            keys, args = {"source": feed.user.meta}, {"since": since, "sourced": ""}
+            reply = await self._feed_script("announce", feed, keys=keys, args=args, rest=rest)
+            since = int(reply[1])
+
     async def check(self, user: User, channels: Sequence[str]) -> tuple[int | None, dict[str, str]]:
         """The user's `revoked_before` (seconds or None) and the cursors of some feeds, in one cheap read."""
         fields = ("revoked", *(f"cursor:{channel}" for channel in channels))
@@ -268,19 +296,25 @@ class Store:
         rest: Sequence[Value] = (),
         claims: Claims | None = None,
     ) -> list[Any]:
-        """Runs a script over a feed."""
+        """Runs a script over a feed; one that a user asks for, when the feed holds all that was announced."""
         all_keys = {part: feed.key(part) for part in _PARTS}
         all_keys |= {"meta": feed.user.meta, "events": feed.user.events} | (keys or {})
         all_args: dict[str, Value] = {
             "handle": feed.channel,
-            "nonce": random.getrandbits(32),
             "iat": _issued(claims),
             "log_events": self._log_events,
             "keep_ms": (self._days + 1) * DAY_MS,
             "cap": self._cap,
             "age_us": self._days * DAY_MS * 1000,
         }
-        return await self._engine.run(name, all_keys, all_args | (args or {}), rest)
+        for _ in range(_BRINGS):
+            announced = 0 if name in _AS_IT_IS else self.live.newest(feed)
+            fresh: dict[str, Value] = {"nonce": random.getrandbits(32), "announced": announced or ""}
+            reply = await self._engine.run(name, all_keys, all_args | fresh | (args or {}), rest)
+            if not reply or reply[0] != b"behind":
+                return reply
+            await self.bring(feed, int(reply[1]))
+        raise unavailable("more was announced than this feed could take at once")
 
 
 def parse_event(channel: str, cursor: str, prev: str, data: str) -> Event:

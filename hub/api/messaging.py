@@ -15,8 +15,8 @@ from hub.feeds import no_notification
 from hub.frames import dumps
 from hub.idempotency import Idempotency
 from hub.keys import User
-from hub.model import Channel, Project, Published
-from hub.sending import Sending, entry_body, introduced, new_entry_id, read_sending
+from hub.model import Project, Published
+from hub.sending import Sending, channel_of, entry_body, introduced, new_entry_id, read_sending
 from hub.store import Store
 
 
@@ -112,15 +112,6 @@ async def withdraw_source(store: Store, project: Project, user: User, source_key
     for channel in project.feed_channels:
         ids += (await store.withdraw_source(user.feed(channel.handle), source_key)).ids
     return tuple(ids)
-
-
-def channel_of(project: Project, name: str | None) -> Channel:
-    """The in-app channel with this name, or the project's oldest one. Raises `Refused` not_found."""
-    channel = project.feed_channel(name) if name is not None else next(iter(project.feed_channels), None)
-    if channel is None:
-        shown = (name or "in_app")[:64]
-        raise Refused(Code.NOT_FOUND, f"no such channel: {shown!r}", resource="channel", id=shown)
-    return channel
 
 
 def _user(request: Request, project: Project) -> User:

@@ -16,7 +16,8 @@ FLOORS = (
     ),
     (
         "store",
-        "scripts redis engine idempotency indexes rates store feeds users logs runs bus rollcall embedded projects",
+        "scripts redis engine idempotency indexes rates announcements store feeds users logs runs bus rollcall "
+        "embedded projects",
     ),
     ("people", "identity registry wheel fanout"),
     ("a session", "session"),

@@ -1,7 +1,8 @@
 -- A feed and its log: the next cursor, exact counts, one event per change, and what leaves because it is due.
 -- keys: meta log items marks active unseen unread archived dismissed expires events
--- args: handle nonce iat log_events:int keep_ms:int
--- Answers {'revoked'} for a user's request whose token (`iat`, '-' without one, '' not a user) is too old.
+-- args: handle nonce iat announced log_events:int keep_ms:int
+-- Answers {'revoked'} for a user's request whose token (`iat`, '-' without one, '' not a user) is too old, and
+-- {'behind', number} for a feed that does not hold yet what was announced up to the number `announced` ('' nothing).
 
 local function digits(number)  -- tostring would turn µs into 1.79e+15
   return string.format('%.0f', number)
@@ -12,6 +13,10 @@ local now = clock[1] * 1000000 + clock[2]
 local known = redis.call('HMGET', meta, 'cursor:' .. handle, 'revoked')
 if iat ~= '' and known[2] and (iat == '-' or tonumber(iat) < tonumber(known[2])) then
   return {'revoked'}
+end
+if announced ~= '' then
+  local brought = redis.call('HGET', meta, 'announced:' .. handle) or '0'
+  if tonumber(brought) < tonumber(announced) then return {'behind', brought} end
 end
 
 -- The larger of what `meta` and the log say: either may have been lost without the other.

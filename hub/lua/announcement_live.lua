@@ -1,0 +1,25 @@
+-- Publish what is due, then tell all that is still to be brought into feeds, unless that is what the asker `knows`.
+-- Together they are everything up to the newest number: a feed that has all of them has missed nothing.
+-- uses: announcements
+-- args: knows
+-- returns: {'same'|'ok', released, now, next_due|'', version, ...(number, id, ends, channel, doc|'' withdrawn)}
+
+local ready = redis.call('ZRANGEBYSCORE', due, '-inf', digits(now))
+for _, id in ipairs(ready) do
+  redis.call('ZADD', published, next_number(), id)
+  redis.call('ZREM', due, id)
+end
+
+local soonest = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]
+local reply = {'ok', #ready, digits(now), soonest and digits(tonumber(soonest)) or '', ''}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', ends, '(' .. digits(now), '+inf')) do
+  local came, went = redis.call('ZSCORE', published, id), redis.call('ZSCORE', withdrawn, id)
+  local channel, doc = string.match(redis.call('HGET', docs, id) or '', '^(%S+) (.*)$')
+  if came and channel then
+    local row = {digits(tonumber(went or came)), id, digits(tonumber(redis.call('ZSCORE', ends, id))), channel, went and '' or doc}
+    for _, value in ipairs(row) do reply[#reply + 1] = value end
+  end
+end
+reply[5] = (redis.call('GET', top) or '0') .. '-' .. #reply
+if reply[5] == knows then return {'same', reply[2], reply[3], reply[4], reply[5]} end
+return reply

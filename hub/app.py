@@ -311,7 +311,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
         *AnnouncementsApi(hub.announcements, messaging_door).routes(),
     ]
     admin = [
-        *AdminApi(hub.users, hub.store, admin_door).routes(),
+        *AdminApi(hub.users, hub.store, hub.logs, admin_door).routes(),
         *SessionsApi(hub.store, hub.rollcall, admin_door).routes(),
         *NotiflowsApi(hub.change_project, hub.runs, admin_door).routes(),
     ]

@@ -123,6 +123,10 @@ class Logs:
             before=(shown[0].us, shown[0].id) if newer and shown else None,
         )
 
+    async def has(self, project_id: str, user: str) -> bool:
+        """Whether anything is logged of a user."""
+        return bool(await self._engine.call("EXISTS", keys.log_of(project_id, user)))
+
     async def forget(self, project_id: str, user: str) -> None:
         """Takes all rows of a user out."""
         of = keys.log_of(project_id, user)

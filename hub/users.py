@@ -13,6 +13,7 @@ from hub.errors import Code, Refused, unavailable
 from hub.indexes import index_page
 from hub.keys import User
 from hub.lists import Listed, Place, Window
+from hub.logs import Logs
 from hub.model import JSON, Project, timestamp
 from hub.profiles import Profile, UserChanges, UserFields
 from hub.redis import Value
@@ -304,20 +305,20 @@ _WHY = {
 """Why there is no subscription, by the word of the script."""
 
 
-async def erase(users: Users, store: Store, project: Project, name: str) -> None:
-    """Removes everything about a user: tokens are refused and sessions close, feeds vanish, then the directory forgets
-    them. In this order, so that a death half way leaves somebody who can be erased again.
+async def erase(users: Users, store: Store, logs: Logs, project: Project, name: str) -> None:
+    """Removes everything about a user: tokens are refused and sessions close, feeds and what is logged of them vanish,
+    then the directory forgets them. In this order, so that a death half way leaves somebody who can be erased again.
 
-    Raises `Refused` not_found for a user with neither a profile nor a feed.
+    Raises `Refused` not_found for a user of whom there is nothing.
     """
     user = User(project.id, name)
     (profile,) = await users.profiles(project.id, [name])
-    if profile is None and not await store.has_feeds(user):
+    if profile is None and not await store.has_feeds(user) and not await logs.has(project.id, name):
         raise no_user(name)
     await store.revoke(user)
-    for channel in project.channels:
-        if channel.type == "in_app":
-            await store.forget(user.feed(channel.handle))
+    for channel in project.feed_channels:
+        await store.forget(user.feed(channel.handle))
+    await logs.forget(project.id, name)
     await users.delete(project.id, name)
 
 

@@ -20,6 +20,7 @@ from hub.codec import check_user
 from hub.errors import Refused
 from hub.frames import dumps
 from hub.lists import Listed, Place
+from hub.logs import Logs
 from hub.model import JSON, timestamp
 from hub.store import Store
 from hub.users import Outcome, Subscription, Users, erase
@@ -43,9 +44,10 @@ class TopicPath(Part):
 class AdminApi:
     """The endpoints. A back end acts with an `sk_` key that grants `admin`, on the project of that key."""
 
-    def __init__(self, users: Users, store: Store, door: Door) -> None:
+    def __init__(self, users: Users, store: Store, logs: Logs, door: Door) -> None:
         self._users = users
         self._store = store
+        self._logs = logs
         self._door = door
 
     def routes(self) -> list[Route]:
@@ -96,8 +98,8 @@ class AdminApi:
         return answer(dumps(profile.shown()), 201 if created else 200)
 
     async def delete_user(self, request: Request, caller: Caller) -> Response:
-        """Removes everything about a user, feeds included, and ends their sessions."""
-        await erase(self._users, self._store, caller.project, _user(request))
+        """Removes everything about a user, feeds and logs included, and ends their sessions."""
+        await erase(self._users, self._store, self._logs, caller.project, _user(request))
         return answer("", 204)
 
     async def get_preferences(self, request: Request, caller: Caller) -> Response:

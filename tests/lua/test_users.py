@@ -16,6 +16,7 @@ from hub.errors import Code, Refused
 from hub.indexes import index_page
 from hub.keys import User
 from hub.lists import Listed, Place, Window, parse_place, place_token
+from hub.logs import Logs, Row
 from hub.model import Channel, Project
 from hub.profiles import CUSTOM_BYTES, NamedSettings, Profile, UserChanges, UserFields
 from hub.sending import new_entry_id
@@ -43,6 +44,11 @@ async def engine(redis_server: RedisServer) -> AsyncIterator[Engine]:
 @pytest.fixture
 def users(engine: Engine) -> Users:
     return Users(engine)
+
+
+@pytest.fixture
+def logs(engine: Engine) -> Logs:
+    return Logs(engine, 30)
 
 
 async def upsert(users: Users, name: str = "ann", **fields: Any) -> Profile:
@@ -203,50 +209,66 @@ async def test_a_subscription_that_races_a_deletion_leaves_no_trace_of_a_user_wh
 
 
 async def test_erasing_revokes_and_removes_feeds_but_not_the_revocation(
-    users: Users, redis_server: RedisServer
+    users: Users, logs: Logs, redis_server: RedisServer
 ) -> None:
     async with open_store(redis_server.url) as store:
         feed = User("default", "ann").feed("inbox")
         await upsert(users)
         entry_id = new_entry_id()
         await store.publish(feed, entry_id, f'{{"id":"{entry_id}"')
-        await erase(users, store, PROJECT, "ann")
+        await erase(users, store, logs, PROJECT, "ann")
         left = set(redis_server.client.scan_iter(match="{default/ann}*"))
         assert left == {feed.user.meta}
         assert list(redis_server.client.hgetall(feed.user.meta)) == ["revoked"]
         assert redis_server.client.ttl(feed.user.meta) == -1
-        assert (await refusal(erase(users, store, PROJECT, "ann"))).details["resource"] == "user"
+        assert (await refusal(erase(users, store, logs, PROJECT, "ann"))).details["resource"] == "user"
 
 
-async def test_a_user_with_a_feed_and_no_profile_can_be_erased(users: Users, redis_server: RedisServer) -> None:
+async def test_erasing_takes_a_user_out_of_the_log_and_nobody_else(
+    users: Users, logs: Logs, redis_server: RedisServer
+) -> None:
+    async with open_store(redis_server.url) as store:
+        rows = {name: Row(new_entry_id(), 0, name, "inbox", "welcome", topic="news") for name in ("ann", "bob")}
+        await logs.add("default", list(rows.values()))
+        await erase(users, store, logs, PROJECT, "ann")
+        assert await logs.get("default", rows["ann"].id) is None
+        assert await logs.get("default", rows["bob"].id) is not None
+        assert (await refusal(erase(users, store, logs, PROJECT, "ann"))).code is Code.NOT_FOUND
+
+
+async def test_a_user_with_a_feed_and_no_profile_can_be_erased(
+    users: Users, logs: Logs, redis_server: RedisServer
+) -> None:
     async with open_store(redis_server.url) as store:
         entry_id = new_entry_id()
         feed = User("default", "ann").feed("inbox")
         await store.publish(feed, entry_id, f'{{"id":"{entry_id}"')
-        await erase(users, store, PROJECT, "ann")
+        await erase(users, store, logs, PROJECT, "ann")
         assert not redis_server.client.exists(feed.key("items"))
 
 
-@pytest.mark.parametrize("step", ["revoke", "forget"])
+@pytest.mark.parametrize("step", ["revoke", "feeds", "log"])
 async def test_an_erasure_that_dies_half_way_can_be_asked_for_again(
-    users: Users, redis_server: RedisServer, step: str
+    users: Users, logs: Logs, redis_server: RedisServer, step: str
 ) -> None:
-    """As a killed hub leaves it: tokens revoked, or the feeds gone as well, and the directory not."""
+    """As a killed hub leaves it: tokens revoked, feeds gone or the log as well, and the directory not."""
     async with open_store(redis_server.url) as store:
         await upsert(users)
         feed = User("default", "ann").feed("inbox")
         await store.publish(feed, new_entry_id(), "{")
         await store.revoke(feed.user)
-        if step == "forget":
+        if step != "revoke":
             await store.forget(feed)
-        await erase(users, store, PROJECT, "ann")
+        if step == "log":
+            await logs.forget("default", "ann")
+        await erase(users, store, logs, PROJECT, "ann")
         assert await users.profiles("default", ["ann"]) == [None]
         assert not await store.has_feeds(feed.user)
 
 
-async def test_a_stranger_who_is_erased_leaves_nothing(users: Users, redis_server: RedisServer) -> None:
+async def test_a_stranger_who_is_erased_leaves_nothing(users: Users, logs: Logs, redis_server: RedisServer) -> None:
     async with open_store(redis_server.url) as store:
-        assert (await refusal(erase(users, store, PROJECT, "nobody"))).code is Code.NOT_FOUND
+        assert (await refusal(erase(users, store, logs, PROJECT, "nobody"))).code is Code.NOT_FOUND
     assert not list(redis_server.client.scan_iter(match="{default/nobody}*"))
 
 

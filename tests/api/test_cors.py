@@ -60,7 +60,7 @@ READABLE = {
 
 @pytest.mark.parametrize("path", OPEN)
 async def test_a_preflight_of_a_listed_origin_is_allowed_for_two_hours(http: Http, path: str) -> None:
-    """reference, 2.3: "Mechanism described is ordinary CORS"; nothing is left to a wildcard."""
+    """Notiflows, Allowed origins: "Mechanism described is ordinary CORS"; nothing is left to a wildcard."""
     answer = await preflight(http, path, SHOP)
     assert (answer.status_code, answer.content) == (204, b"")
     assert answer.headers["vary"] == "origin"
@@ -80,7 +80,7 @@ async def test_a_preflight_of_a_listed_origin_is_allowed_for_two_hours(http: Htt
     "origin", [STRANGER, "null", "http://shop.example", f"{SHOP}:444", f"{SHOP}.evil.example", "*"]
 )
 async def test_a_preflight_of_another_origin_is_refused(http: Http, path: str, origin: str) -> None:
-    """reference, 2.3: "Origin = scheme + host + port"."""
+    """Notiflows, Allowed origins: "Origin = scheme + host + port"."""
     answer = await preflight(http, path, origin)
     assert answer.status_code == 403
     assert answer.headers["vary"] == "origin"
@@ -116,7 +116,7 @@ async def test_a_page_can_do_what_the_user_can(hub: RunningHub, http: Http, ann:
 
 
 async def test_what_is_no_browser_is_not_asked_for_its_origin(hub: RunningHub, http: Http) -> None:
-    """reference, 2.3: "A request without an Origin header (server, curl) is not affected"."""
+    """Notiflows, Allowed origins: "A request without an Origin header (server, curl) is not affected"."""
     for answer in (
         await http.get(ENTRIES),
         await http.post(SEND, json=SENDING, headers=hub.producer),
@@ -153,7 +153,7 @@ async def test_only_the_apis_of_users_and_messaging_have_cors(hub: RunningHub, h
 
 @pytest.mark.asyncio(loop_scope="function")
 async def test_an_empty_list_blocks_browsers_and_not_servers(start_hub: StartHub) -> None:
-    """reference, 2.3: "Empty list blocks every browser request"."""
+    """Notiflows, Allowed origins: "Empty list blocks every browser request"."""
     hub = await start_hub()
     async with hub.http() as http:
         http.headers.update(hub.user_headers("ann"))

@@ -12,16 +12,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from hub.auth import new_signing_key, sign
 from hub.keys import User
 from hub.model import timestamp
-from hub.projects import add_channel, add_signing_key
+from hub.projects import add_channel
 from tests.api.user_api import ENTRIES, NOWHERE, Http, Response, details, fields, patch, shown
 from tests.conftest import StartHub
 from tests.harness import RedisServer, RunningHub
 
 FLAGS = ("seen", "read", "clicked", "archived")
-RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -51,124 +49,6 @@ async def listed(http: Http, **query: Any) -> list[str]:
 
 
 # ---- what a PATCH means ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("flag", "status", "times"),
-    [
-        ("seen", "seen", {"seen_at"}),
-        ("read", "read", {"seen_at", "read_at"}),
-        ("clicked", "read", {"seen_at", "read_at", "clicked_at"}),
-        ("archived", "archived", {"archived_at"}),
-    ],
-)
-async def test_a_true_flag_sets_its_time(
-    hub: RunningHub, http: Http, flag: str, status: str, times: set[str], ann: str
-) -> None:
-    """Seed 2: "Sets seen_at timestamp"; docs/api.md: "and what `seen` sets"."""
-    entry_id = await hub.send(ann)
-    answer = await patch(http, entry_id, **{flag: True})
-    entry = answer.json()
-    assert answer.status_code == 200
-    assert entry["id"] == entry_id
-    assert entry["status"] == status
-    assert {name for name in entry if name.endswith("_at") and entry[name]} == times | {"created_at", "sent_at"}
-    assert len({entry[name] for name in times}) == 1
-    assert entry == await shown(http, entry_id)
-
-
-@pytest.mark.parametrize("flag", FLAGS)
-async def test_the_same_update_again_has_no_effect(hub: RunningHub, http: Http, flag: str, ann: str) -> None:
-    """Seed 2: "calling the same update multiple times has no additional effect"."""
-    entry_id = await hub.send(ann)
-    session = await hub.connect(ann)
-    first = await patch(http, entry_id, **{flag: True})
-    changed = await session.next("state")
-    again = await patch(http, entry_id, **{flag: True})
-    assert (first.status_code, again.status_code) == (200, 200)
-    assert again.json() == first.json()
-    other = await hub.send(ann)
-    # Nothing lies between the one change and the next entry: the second PATCH wrote no event.
-    assert (await session.next("entry"))["prev"] == changed["cursor"]
-    assert (await shown(http, other))["status"] == "unseen"
-
-
-async def test_original_timestamps_are_preserved(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 2: "preserves original timestamp if already set"."""
-    entry_id = await hub.send(ann)
-    seen = (await patch(http, entry_id, seen=True)).json()
-    read = (await patch(http, entry_id, read=True)).json()
-    clicked = (await patch(http, entry_id, clicked=True, read=True, seen=True)).json()
-    archived = (await patch(http, entry_id, archived=True)).json()
-    once_more = (await patch(http, entry_id, archived=True, clicked=True)).json()
-    assert seen["seen_at"] == read["seen_at"] == clicked["seen_at"]
-    assert read["read_at"] == clicked["read_at"]
-    assert once_more == archived
-    assert archived["clicked_at"] == clicked["clicked_at"]
-
-
-async def test_archived_false_clears_archived_at_and_nothing_else(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 2: "Clears archived_at (unarchives the entry)"."""
-    entry_id = await hub.send(ann)
-    read = (await patch(http, entry_id, read=True)).json()
-    archived = (await patch(http, entry_id, archived=True)).json()
-    assert archived["archived_at"]
-    assert archived["status"] == "archived"
-    assert (await patch(http, entry_id, archived=False)).json() == read
-    again = await patch(http, entry_id, archived=False)
-    assert (again.status_code, again.json()) == (200, read)
-
-
-async def test_several_flags_are_one_change(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 2: "State changes to apply", all of them optional booleans of one body."""
-    entry_id = await hub.send(ann)
-    session = await hub.connect(ann)
-    entry = (await patch(http, entry_id, archived=True, clicked=True)).json()
-    state = await session.next("state")
-    assert state["verbs"] == ["click", "archive"]
-    assert entry["seen_at"] == entry["read_at"] == entry["clicked_at"] == entry["archived_at"] == state["at"]
-    assert state["counts"] == {"unseen": 0, "unread": 0, "total": 0}
-
-
-@pytest.mark.parametrize("flag", ["seen", "read", "clicked"])
-@pytest.mark.parametrize("already", [False, True], ids=["not set", "set"])
-async def test_only_archived_can_be_taken_back(hub: RunningHub, http: Http, flag: str, already: bool, ann: str) -> None:
-    """Seed 2: "Only archived can be set to false"; 409 also where there is nothing to take back."""
-    entry_id = await hub.send(ann)
-    if already:
-        await patch(http, entry_id, **{flag: True})
-    before = await shown(http, entry_id)
-    answer = await patch(http, entry_id, **{flag: False})
-    found = details(answer, 409, "conflict")
-    assert found.pop("reason") == "irreversible"
-    assert found.pop("current_status") == before["status"]
-    assert found.pop("allowed_transitions") == ["seen", "read", "clicked", "archived", "unarchived"]
-    assert set(found) == {"allowed_statuses"}
-    assert flag in answer.json()["error"]["message"]
-    assert answer.headers["x-should-retry"] == "false"
-    assert await shown(http, entry_id) == before
-
-
-@pytest.mark.parametrize(
-    ("verbs", "status", "may_become"),
-    [
-        ((), "unseen", ["seen", "read", "archived"]),
-        (("seen",), "seen", ["read", "archived"]),
-        (("read",), "read", ["archived"]),
-        (("archive",), "archived", ["unseen", "seen", "read"]),
-        (("archive", "dismiss"), "dismissed", []),
-    ],
-)
-async def test_a_conflict_says_where_the_entry_is_and_where_it_may_go(
-    hub: RunningHub, http: Http, verbs: tuple[str, ...], status: str, may_become: list[str], ann: str
-) -> None:
-    """Seed 2: "current_status", "allowed_statuses"."""
-    entry_id = await hub.send(ann)
-    session = await hub.connect(ann, subscribe=False)
-    for verb in verbs:
-        assert (await session.ask(verb, channel="inbox", ids=[entry_id]))["changed"] == [entry_id]
-    found = details(await patch(http, entry_id, seen=False), 409, "conflict")
-    assert (found["current_status"], found["allowed_statuses"]) == (status, may_become)
 
 
 @pytest.mark.parametrize("flags", [{"seen": True, "read": False}, {"clicked": False, "archived": True}])
@@ -294,22 +174,6 @@ async def test_checks_come_in_the_documented_order(hub: RunningHub, http: Http, 
 # ---- errors ------------------------------------------------------------------------------------------
 
 
-async def test_an_error_is_the_seeds_envelope_exactly(hub: RunningHub, http: Http) -> None:
-    """Seed 2: "request_id", "type": "https://…/errors#not_found-404"."""
-    answer = await http.get(f"{ENTRIES}/{NOWHERE}", headers={"x-request-id": "req_abc123"})
-    assert answer.headers["x-request-id"] == "req_abc123"
-    assert answer.json() == {
-        "error": {
-            "code": "not_found",
-            "details": {"resource": "entry", "id": NOWHERE},
-            "message": f"no such entry: '{NOWHERE}'",
-            "request_id": "req_abc123",
-            "status": 404,
-            "type": f"http://127.0.0.1:{hub.port}/docs/errors#not_found-404",
-        }
-    }
-
-
 @pytest.mark.asyncio(loop_scope="function")
 async def test_the_links_of_errors_go_where_the_setting_says(start_hub: StartHub) -> None:
     """docs/api.md: "is the setting `BELLHUB_DOCS_URL`"."""
@@ -368,28 +232,6 @@ async def test_an_unknown_or_ill_formed_entry_id_is_404(http: Http, entry_id: st
         assert details(answer, 404, "not_found")["resource"] == "entry"
 
 
-async def test_an_entry_of_another_user_or_channel_is_404(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 2: "sub: User's external_id", whose feed it is."""
-    await hub.change_project(lambda p: add_channel(p, "billing", "in_app", None))
-    bobs, elsewhere = await hub.send(f"bob, {ann}"), await hub.send(ann, channel="billing")
-    for entry_id in (bobs, elsewhere):
-        assert details(await patch(http, entry_id, read=True), 404, "not_found") == {
-            "resource": "entry",
-            "id": entry_id,
-        }
-    assert (await hub.feed(f"bob, {ann}"))["items"][0]["read_at"] is None
-
-
-async def test_a_channel_is_named_by_its_uuid_or_its_handle(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 2: "channel_id", "Channel ID (UUID)"."""
-    entry_id = await hub.send(ann)
-    project = hub.hub.directory.project("default")
-    assert project is not None
-    by_id = f"/user/v1/channels/{project.by_name['inbox'].id}/feed/entries"
-    assert (await http.get(by_id)).json() == (await http.get(ENTRIES)).json()
-    assert (await http.patch(f"{by_id}/{entry_id}", json={"read": True})).json() == await shown(http, entry_id)
-
-
 async def test_a_channel_that_holds_no_feed_is_404(hub: RunningHub, http: Http) -> None:
     """docs/api.md: "(`resource`: `channel` or `entry`, `id`)"."""
     project = await hub.change_project(lambda p: add_channel(p, "push", "mobile_push", "fcm"))
@@ -403,37 +245,6 @@ async def test_a_channel_that_holds_no_feed_is_404(hub: RunningHub, http: Http) 
 # ---- who asks ----------------------------------------------------------------------------------------
 
 
-async def test_secure_mode_takes_an_api_key_and_a_token_signed_with_rs256(hub: RunningHub, ann: str) -> None:
-    """Seed 2: "Must be signed with your Application Signing Key (RS256)"."""
-    key, private = new_signing_key("RS256")
-    await hub.change_project(lambda p: add_signing_key(p, key))
-    entry_id = await hub.send(ann)
-    token = sign(ann, private, key.kid, "RS256", 60, time.time())
-    async with hub.http() as http:
-        answer = await http.get(ENTRIES, headers={"x-notiflows-api-key": hub.api_key, "x-notiflows-user-key": token})
-    assert [item["id"] for item in answer.json()["items"]] == [entry_id]
-
-
-@pytest.mark.asyncio(loop_scope="function")
-async def test_development_mode_takes_an_external_id_instead(start_hub: StartHub) -> None:
-    """Seed 2: "Use x-notiflows-user-id header with the user's external_id instead"."""
-    hub = await start_hub(development=True)
-    hub.api_key = "pk_dev"
-    entry_id, theirs = await hub.send("ann"), await hub.send("jürgen")
-    async with hub.http() as http:
-        http.headers["x-notiflows-api-key"] = "pk_dev"
-        for user, found in (("ann", entry_id), ("jürgen", theirs)):
-            entry = await http.patch(
-                f"{ENTRIES}/{found}", json={"read": True}, headers={"x-notiflows-user-id": user.encode()}
-            )
-            assert (entry.status_code, entry.json().get("status")) == (200, "read")
-        both = hub.user_headers("ann") | {"x-notiflows-user-id": "ann"}
-        assert details(await http.get(ENTRIES, headers=both), 401, "unauthenticated") == {"auth": "user_key"}
-        for unfit in (b"", b"\xc2\x85", b"x" * 257, b"\xff"):
-            answer = await http.get(ENTRIES, headers={"x-notiflows-user-id": unfit})
-            assert details(answer, 401, "unauthenticated") == {"auth": "user_key"}
-
-
 async def test_user_api_is_also_found_under_api(hub: RunningHub, http: Http, ann: str) -> None:
     """docs/api.md: "`/api/user/v1` is the same as `/user/v1`"."""
     entry_id = await hub.send(ann)
@@ -445,73 +256,6 @@ async def test_user_api_is_also_found_under_api(hub: RunningHub, http: Http, ann
 
 
 # ---- one entry ---------------------------------------------------------------------------------------
-
-
-async def test_an_entry_has_every_key_of_the_seed_and_ours(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 2's example body: "notiflow_handle", "actor", "sent_at", …"""
-    entry_id = await hub.send(
-        ann,
-        "Order Shipped",
-        body="Your order #12345 has shipped!",
-        url="https://example.com/orders/12345",
-        topic="order-updates",
-        sender={
-            "id": "admin_001",
-            "type": "user",
-            "name": "Admin User",
-            "handle": "admin@example.com",
-            "avatar_url": "https://example.com/avatars/admin.jpg",
-        },
-    )
-    entry = await shown(http, entry_id)
-    assert RFC3339.fullmatch(entry.pop("created_at"))
-    assert RFC3339.fullmatch(entry.pop("sent_at"))
-    assert entry == {
-        "id": entry_id,
-        "status": "unseen",
-        "notiflow_handle": "order.updated",
-        "category": "order.updated",
-        "priority": "normal",
-        "topic": "order-updates",
-        "actor": {
-            "id": "admin_001",
-            "external_id": "admin_001",
-            "first_name": "Admin",
-            "last_name": "User",
-            "email": "admin@example.com",
-            "avatar": "https://example.com/avatars/admin.jpg",
-        },
-        "sender": {
-            "id": "admin_001",
-            "type": "user",
-            "name": "Admin User",
-            "handle": "admin@example.com",
-            "avatar_url": "https://example.com/avatars/admin.jpg",
-        },
-        "resource": None,
-        "data": {
-            "title": "Order Shipped",
-            "body": "Your order #12345 has shipped!",
-            "action_url": "https://example.com/orders/12345",
-        },
-        "expires_at": None,
-        "seen_at": None,
-        "read_at": None,
-        "clicked_at": None,
-        "archived_at": None,
-        "dismissed_at": None,
-    }
-    assert uuid.UUID(entry_id).version == 7
-
-
-async def test_the_least_that_can_be_sent_has_the_same_keys(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 2: "archived_at": null."""
-    entry = await shown(http, await hub.send(ann, "hello"))
-    empty = {name for name, value in entry.items() if value is None}
-    times = {"seen_at", "read_at", "clicked_at", "archived_at", "dismissed_at", "expires_at"}
-    assert empty == times | {"topic", "actor", "sender", "resource"}
-    assert entry["data"] == {"title": "hello"}
-    assert entry["created_at"] == entry["sent_at"]
 
 
 async def test_what_is_one_users_is_not_cached(hub: RunningHub, http: Http) -> None:

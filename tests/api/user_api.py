@@ -1,5 +1,6 @@
 """The User API as its tests speak to it."""
 
+import re
 from typing import Any
 
 import httpx2
@@ -8,6 +9,7 @@ FEED = "/user/v1/channels/inbox/feed"
 ENTRIES = f"{FEED}/entries"
 NOWHERE = "0198f000-0000-7000-8000-000000000000"
 """An id that no entry has."""
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 Response = httpx2.Response
 Http = httpx2.AsyncClient

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, get_args
 
 CURSOR = re.compile(r"0|[0-9]{16,17}-[0-9]{1,10}")
 """What a client may send as a cursor (protocol, section 5)."""
@@ -223,6 +223,10 @@ class Check:
     cursor: str
     expires: int
     """When the next entry expires, µs, or 0."""
+
+
+ChannelType = Literal["in_app", "email", "sms", "chat", "mobile_push", "web_push"]
+CHANNEL_TYPES: tuple[str, ...] = get_args(ChannelType)
 
 
 @dataclass(frozen=True, slots=True)

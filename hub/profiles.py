@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from hub.bodies import ExternalId, Part, fault, read_body, refused
 from hub.codec import check_value
 from hub.errors import Code, Refused
 from hub.frames import dumps
-from hub.model import JSON, Channel, Project, timestamp
+from hub.model import CHANNEL_TYPES, JSON, Channel, ChannelType, Project, timestamp
 
 DOCUMENT_BYTES = 64 * 1024
 """Largest document of a user, as it is stored."""
@@ -28,8 +28,6 @@ PUSHES = 20
 DEPTH_AROUND = 6
 """Levels of lists and maps around a user's `custom_fields` at most, wherever they are shown."""
 
-ChannelType = Literal["chat", "email", "in_app", "mobile_push", "sms", "web_push"]
-CHANNEL_TYPES = ("chat", "email", "in_app", "mobile_push", "sms", "web_push")
 FIELDS = ("email", "first_name", "last_name", "phone", "avatar", "locale", "timezone")
 
 

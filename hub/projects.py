@@ -21,6 +21,7 @@ from hub.auth import check_origin, secret_digest, secret_key, secret_record
 from hub.errors import Code, Refused, unavailable
 from hub.keys import CONTROL, PROJECTS, SCHEMA
 from hub.model import (
+    CHANNEL_TYPES,
     HANDLE,
     JSON,
     PROJECT,
@@ -42,7 +43,6 @@ ATTEMPTS = 50
 """Times a change starts over because another one came between; one of the rivals wins each round."""
 NAME_MAX = 128
 """Characters in a project's name."""
-CHANNEL_TYPES = ("in_app", "email", "sms", "chat", "mobile_push", "web_push")
 _Key = TypeVar("_Key", SigningKey, SecretKey)
 DEFAULT = "default"
 DEV_API_KEY = "pk_dev"

@@ -49,6 +49,7 @@ RETRY_AFTER_S = 60.0
 """The longest pause that a hub asks for. A proxy before it that asks for more is not waited for."""
 
 _NOTIFICATIONS = "v1/messaging/notifications"
+_ANNOUNCEMENTS = "v1/messaging/announcements"
 _USERS = "admin/v1/users"
 _WHOLE = {"include": "sender,resource"}
 
@@ -114,6 +115,12 @@ class Sending(Content, total=False):
     """What goes to one user may have a name under which it is taken back."""
 
     source_key: str
+
+
+class Announcing(Content, total=False):
+    """What goes to everybody may wait for its time."""
+
+    publish_at: datetime | str
 
 
 class Fields(TypedDict, total=False):
@@ -271,6 +278,24 @@ class _Calls:
         return Call("POST", _NOTIFICATIONS, _id, body, key=idempotency_key)
 
     @_method
+    def send_many(
+        self,
+        users: list[str] | tuple[str, ...],
+        title: str,
+        *,
+        category: str,
+        idempotency_key: str | None = None,
+        **content: Unpack[Sending],
+    ) -> Call[dict[str, str]]:
+        """Puts a notification into the feed of each of up to 100 users; each one's id."""
+        body = {"category": category, "target": {"type": "users", "ids": users}, "title": title, **content}
+
+        def read(sent: JSON) -> dict[str, str]:
+            return dict(zip(dict.fromkeys(users), sent["ids"], strict=True))
+
+        return Call("POST", _NOTIFICATIONS, read, body, key=idempotency_key)
+
+    @_method
     def withdraw(self, user: str, notification_id: str) -> Call[bool]:
         """Takes a notification back, in whatever state it is. False: it was not there, or a first try took it."""
         path = f"{_NOTIFICATIONS}/{_segment(notification_id)}"
@@ -280,6 +305,19 @@ class _Calls:
     def withdraw_source(self, user: str, source_key: str) -> Call[list[str]]:
         """Takes back all that a user was sent with one source key: the ids that left, which may be none."""
         return Call("DELETE", _NOTIFICATIONS, _ids, query={"user": user, "source_key": source_key})
+
+    @_method
+    def announce(
+        self, title: str, *, category: str, idempotency_key: str | None = None, **content: Unpack[Announcing]
+    ) -> Call[str]:
+        """Publishes one notification for all users, those to come too, at once or at `publish_at`; its id."""
+        body = {"category": category, "title": title, **content}
+        return Call("POST", _ANNOUNCEMENTS, _id, body, key=idempotency_key)
+
+    @_method
+    def withdraw_announcement(self, announcement_id: str) -> Call[bool]:
+        """Takes an announcement back from everybody. False: there was none."""
+        return Call("DELETE", f"{_ANNOUNCEMENTS}/{_segment(announcement_id)}", _done, missing=False)
 
     # ---- what a user has ---------------------------------------------------------------------------------
 

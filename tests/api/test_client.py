@@ -148,6 +148,35 @@ async def test_all_of_a_source_key_are_withdrawn_together(shared_hub: RunningHub
         assert await bell.withdraw_source(ann, "order 17 & more") == []
 
 
+async def test_one_call_sends_to_many_and_tells_each_ones_id(shared_hub: RunningHub, ann: str, kind: str) -> None:
+    users = [f"{ann}-{number}" for number in range(99)]
+    async with client_of(kind, shared_hub.port, shared_hub.secret) as bell:
+        sent = await bell.send_many([*users, users[0]], "hello", category="a", source_key="s")
+        assert list(sent) == users
+        for user in (users[0], users[98]):
+            assert [entry["id"] for entry in (await shared_hub.feed(user))["items"]] == [sent[user]]
+        with pytest.raises(BellhubError, match="target"):
+            await bell.send_many([*users, "one", "more"], "hello", category="a")
+        with pytest.raises(BellhubError, match="target"):
+            await bell.send_many("ann", "hello", category="a")
+
+
+async def test_an_announcement_reaches_everybody_until_it_is_taken_back(
+    shared_hub: RunningHub, ann: str, kind: str
+) -> None:
+    async with client_of(kind, shared_hub.port, shared_hub.secret) as bell:
+        made = await bell.announce("We are down on Sunday", category="system.news", url="/news")
+        assert [entry["id"] for entry in (await shared_hub.feed(ann))["items"]] == [made]
+        assert await bell.unread_count(ann) == 1
+        assert await bell.withdraw_announcement(made) is True
+        assert await titles(shared_hub, ann) == []
+        later = datetime.now(UTC) + timedelta(hours=1)
+        planned = await bell.announce("Not yet", category="system.news", publish_at=later)
+        assert await titles(shared_hub, ann) == []
+        assert await bell.withdraw_announcement(planned) is True
+        assert await bell.withdraw_announcement("another") is False
+
+
 # ---- what a user has --------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hub.errors import Refused
+from hub.errors import Code, Refused
 from hub.idempotency import Idempotency
 from hub.keys import User, digest
 from hub.lists import Place
@@ -140,6 +140,8 @@ class FanOut:
 
     async def _deliver(self, project: Project, run: Taken, recipient: Profile, actor: Profile | None) -> Row:
         """Puts the entry into the recipient's feed, unless it was put there before, ever; the row of the log."""
+        if self._directory.project(project.id) is None:
+            raise Refused(Code.NOT_FOUND, "the project is gone")
         spec, name = run.spec, recipient.external_id
         entry_id = entry_id_of(run.id, name)
         if not wanted(spec, recipient):

@@ -5,6 +5,7 @@ process that dies in between cannot leave the others with what was before. An an
 on its way, so whoever listens loads again after every reconnect.
 """
 
+import asyncio
 import json
 import logging
 import secrets
@@ -41,6 +42,8 @@ SCHEMA_VERSION = 1
 """The layout of all keys; raised when an older hub would misread them."""
 ATTEMPTS = 50
 """Times a change starts over because another one came between; one of the rivals wins each round."""
+SETTLE_S = 0.3
+"""In which every hub has heard of a change, and has done what it was doing."""
 NAME_MAX = 128
 """Characters in a project's name."""
 _Key = TypeVar("_Key", SigningKey, SecretKey)
@@ -225,10 +228,20 @@ class Projects:
         """Removes the project and everything of its users: a later project of that id starts empty."""
         if not await self._announced("HDEL", project_id):
             raise _not_found("project", project_id)
+        # What hubs were in the middle of may still arrive while this looks: it looks until there is nothing any more.
+        while await self._removed_keys(project_id):  # noqa: ASYNC110  (nobody tells when they are done)
+            await asyncio.sleep(SETTLE_S)
+
+    async def _removed_keys(self, project_id: str) -> int:
+        """Removes the keys of a project that is gone: how many there were; none where there is one of that id again."""
+        removed = 0
         with _answering():
+            if await self._client.hexists(PROJECTS, project_id):
+                return 0
             for match in (f"{{{project_id}}}:*", f"{{{project_id}/*"):
                 async for key in self._client.scan_iter(match=match, count=1000):
-                    await self._client.unlink(key)
+                    removed += await self._client.unlink(key)
+        return removed
 
     async def ensure_default(self) -> Project:
         """The project `default`, created if the store holds no project at all; else the first there is.

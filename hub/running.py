@@ -13,7 +13,7 @@ from hub.errors import Code, Refused
 from hub.frames import dumps
 from hub.model import JSON, Notiflow, Project, Rendered, Template
 from hub.profiles import Profile, UserFields, described, encode, in_app_allowed, new_profile
-from hub.sending import stored_body
+from hub.sending import check_link, stored_body
 
 RECIPIENTS = 1000
 """Recipients named in one run; a topic has any number."""
@@ -75,6 +75,7 @@ def read_run(project: Project, notiflow: Notiflow, value: object) -> tuple[Spec,
     recipients = list({recipient.external_id: recipient for recipient in (body.recipients or [])[::-1]}.values())[::-1]
     for fields in (*recipients, *([body.actor] if body.actor else [])):
         encode(described(new_profile(project.id, fields.external_id, 0), fields))
+    check_link(body.data)
     if not notiflow.active:
         message = f"notiflow {notiflow.handle!r} is not active"
         raise Refused(Code.CONFLICT, message, reason="inactive", resource="notiflow", id=notiflow.handle)

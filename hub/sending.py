@@ -116,11 +116,9 @@ _Content = TypeVar("_Content", bound=Content)
 
 def _read(model: type[_Content], value: object) -> _Content:
     content = read_body(model, value, inside=2)  # its `data` will lie two levels deeper in a `page` frame
-    # `data` is the other way to the link that users click.
-    links = {("url",): content.url, ("data", "action_url"): content.data.get("action_url")}
-    for where, link in links.items():
-        if link is not None and not (isinstance(link, str) and link_allowed(link)):
-            raise refused([fault(where, "must be http, https or relative", "scheme")])
+    if content.url is not None and not link_allowed(content.url):
+        raise _bad_link("url")
+    check_link(content.data)
     return content
 
 
@@ -144,6 +142,17 @@ def channel_of(project: Project, name: str | None) -> Channel:
         shown = (name or "in_app")[:64]
         raise Refused(Code.NOT_FOUND, f"no such channel: {shown!r}", resource="channel", id=shown)
     return channel
+
+
+def check_link(data: JSON) -> None:
+    """The other way to the link that users click: in the producer's own `data`. Raises `Refused` as for `url`."""
+    link = data.get("action_url")
+    if link is not None and not (isinstance(link, str) and link_allowed(link)):
+        raise _bad_link("data", "action_url")
+
+
+def _bad_link(*where: str) -> Refused:
+    return refused([fault(where, "must be http, https or relative", "scheme")])
 
 
 def _check_target(target: Target) -> None:

@@ -369,3 +369,9 @@ async def test_only_so_many_runs_may_wait(hub: RunningHub) -> None:
     answer = await run(hub, "many", {"topic": "t"})
     assert answer.status_code == 429
     assert answer.json()["error"]["message"] == "1000 runs are waiting, at most 1000"
+
+
+async def test_the_link_that_users_click_is_held_to_the_rules_of_a_send_also_in_data(shared_hub: RunningHub) -> None:
+    await put(shared_hub, "linked", template={"title": "Look"})
+    run = {"recipients": [{"external_id": "ann"}], "data": {"action_url": "javascript:alert(1)"}}
+    assert fields(await call(shared_hub, "POST", "/notiflows/linked/run", run)) == ["data.action_url"]

@@ -40,6 +40,7 @@ from hub.api.doors import (
 )
 from hub.api.feed import FeedApi
 from hub.api.inbox import InboxApi
+from hub.api.logs import LogsApi
 from hub.api.messaging import MessagingApi
 from hub.api.notiflows import NotiflowsApi
 from hub.api.sessions import SessionsApi
@@ -314,6 +315,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
         *AdminApi(hub.users, hub.store, hub.logs, admin_door).routes(),
         *SessionsApi(hub.store, hub.rollcall, admin_door).routes(),
         *NotiflowsApi(hub.change_project, hub.runs, admin_door).routes(),
+        *LogsApi(hub.logs, hub.runs, hub.users, hub.store, admin_door).routes(),
     ]
     static = shipped("static")
     routes: list[BaseRoute] = [

@@ -191,6 +191,16 @@ class Store:
         """Entries by id, in the order asked; all of them, or `Refused` not_found."""
         return _entries((await self._feed_script("entries", feed, rest=ids, claims=claims))[1:])
 
+    async def standing(self, feed: Feed, ids: Sequence[str]) -> dict[str, Entry]:
+        """Those of some entries that are in the feed, by id, for a log of what was sent: without their places in it,
+        which the log knows.
+        """
+        items, marks = await asyncio.gather(
+            *(self._engine.call("HMGET", feed.key(part), *ids) for part in ("items", "marks"))
+        )
+        rows = zip(ids, items, marks, strict=True)
+        return {id_: _entry(id_, "0", text(body), text(packed)) for id_, body, packed in rows if body and packed}
+
     async def catch_up(self, feed: Feed, cursor: str | None, limit: int, claims: Claims | None = None) -> CatchUp:
         """From a session's cursor to the top; None asks for a snapshot. `limit` bounds the snapshot's page."""
         args: dict[str, Value] = {"cursor": cursor or "", "limit": limit, "bytes": REPLAY_BYTES}

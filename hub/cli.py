@@ -49,6 +49,7 @@ from hub.opening import (
 )
 from hub.projects import DEFAULT, DEV_SECRET
 from hub.rollcall import ALL, SESSION_ID, Roll
+from hub.running import read_run
 from hub.sending import channel_of, new_entry_id, read_announcing, read_sending
 from hub.settings import Settings
 
@@ -616,6 +617,36 @@ async def notiflow_show(store: Opened, handle: str, project_id: str) -> Answer:
     return value | {"template": template}, _table([*value.items(), *template.items()])
 
 
+@notiflow.command("run")
+@with_store
+@click.argument("handle")
+@click.argument("recipients", nargs=-1)
+@click.option("--topic", help="Instead of recipients: all who are subscribed to it.")
+@click.option("--actor", help="The user who caused it.")
+@click.option("--data", metavar="JSON", help="An object, for the template.")
+@of_project
+async def notiflow_run(
+    store: Opened,
+    handle: str,
+    recipients: tuple[str, ...],
+    topic: str | None,
+    actor: str | None,
+    data: str | None,
+    project_id: str,
+) -> Answer:
+    """Run a notiflow for RECIPIENTS or a topic; the id of the run. A running hub does the work."""
+    found = await store.project(project_id)
+    body: JSON = {"data": {} if data is None else _json(data), "topic": topic}
+    if recipients:
+        body["recipients"] = [{"external_id": name} for name in recipients]
+    if actor is not None:
+        body["actor"] = {"external_id": actor}
+    spec, named = read_run(found, notiflows.existing(found, handle), body)
+    run_id = new_entry_id()
+    await store.runs.start(found.id, run_id, spec, named)
+    return {"notiflow_run_id": run_id}, run_id
+
+
 @notiflow.command("delete")
 @with_store
 @click.argument("handle")
@@ -654,7 +685,8 @@ async def send(
     if expires_in is not None:
         request["expires_at"] = timestamp(int((time.time() + expires_in) * 1_000_000))
     sending = read_sending(request)
-    published = await publish(store.store, await store.project(project_id), sending, user, new_entry_id())
+    found = await store.project(project_id)
+    published = await publish(store.store, store.logs, found, sending, user, new_entry_id())
     return {"id": published.id, "cursor": published.cursor}, published.id
 
 

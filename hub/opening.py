@@ -25,10 +25,12 @@ from hub.embedded import EmbeddedStore, Locked, NoStore, NotStarted, find_binary
 from hub.engine import Engine
 from hub.errors import Code, Refused, unavailable
 from hub.frames import dumps
+from hub.logs import Logs
 from hub.model import Project
 from hub.projects import DEFAULT, NewerSchema, Projects, check_schema
 from hub.redis import DEADLINE_S
 from hub.rollcall import RollCall, question, reply
+from hub.runs import Runs
 from hub.settings import Settings, variables
 from hub.store import Store
 
@@ -47,6 +49,8 @@ class Opened:
     store: Store
     projects: Projects
     announcements: Announcements
+    logs: Logs
+    runs: Runs
 
     async def project(self, project_id: str) -> Project:
         """The project; its feeds hold, from then on, what it has announced. Raises `Refused` not_found."""
@@ -70,7 +74,8 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
         await projects.ensure_default()
         async with linked(settings, url) as (engine, store):
             announcements = Announcements(engine, store.live, feed_days=settings.feed_days)
-            yield Opened(url, client, store, projects, announcements)
+            logs = Logs(engine, settings.log_days)
+            yield Opened(url, client, store, projects, announcements, logs, Runs(engine, logs))
 
 
 @asynccontextmanager

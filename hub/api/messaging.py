@@ -15,7 +15,8 @@ from hub.feeds import no_notification
 from hub.frames import dumps
 from hub.idempotency import Idempotency
 from hub.keys import User
-from hub.model import Project, Published
+from hub.logs import Logs, Row, entered
+from hub.model import START, UUID, Answer, Project, Published
 from hub.sending import Sending, channel_of, entry_body, introduced, new_entry_id, read_sending
 from hub.store import Store
 
@@ -23,8 +24,9 @@ from hub.store import Store
 class MessagingApi:
     """The endpoints. A producer acts with an `sk_` key, whose role must grant what it does."""
 
-    def __init__(self, store: Store, door: Door) -> None:
+    def __init__(self, store: Store, logs: Logs, door: Door) -> None:
         self._store = store
+        self._logs = logs
         self._door = door
 
     def routes(self) -> list[Route]:
@@ -44,7 +46,9 @@ class MessagingApi:
         result = dumps({"object": "notification_send_result", "id": entry_id, "enqueued": 1})
         once = about(request, _target(body, caller.project), 202, result)
         sending = read_sending(body)
-        published = await publish(self._store, caller.project, sending, sending.target.users[0], entry_id, once)
+        published = await publish(
+            self._store, self._logs, caller.project, sending, sending.target.users[0], entry_id, once
+        )
         if published.answer is not None:
             return again(published.answer)
         return answer(result, 202)
@@ -56,7 +60,7 @@ class MessagingApi:
             entry_id = new_entry_id()
             once = step_of(request, User(caller.project.id, name), "send", entry_id)
             try:
-                published = await publish(self._store, caller.project, sending, name, entry_id, once)
+                published = await publish(self._store, self._logs, caller.project, sending, name, entry_id, once)
             except Refused as refused:
                 if not ids or refused.code is not Code.INVALID_REQUEST:
                     raise
@@ -78,12 +82,18 @@ class MessagingApi:
 
 
 async def publish(
-    store: Store, project: Project, sending: Sending, user: str, entry_id: str, once: Idempotency | None = None
+    store: Store,
+    logs: Logs,
+    project: Project,
+    sending: Sending,
+    user: str,
+    entry_id: str,
+    once: Idempotency | None = None,
 ) -> Published:
-    """Puts what a producer sends into one user's feed. Raises `Refused`, also as `Store.publish`."""
-    channel = channel_of(project, sending.channel)
-    return await store.publish(
-        User(project.id, user).feed(channel.handle),
+    """Puts what a producer sends into one user's feed, and logs it. Raises `Refused`, also as `Store.publish`."""
+    feed = User(project.id, user).feed(channel_of(project, sending.channel).handle)
+    published = await store.publish(
+        feed,
         entry_id,
         entry_body(entry_id, introduced(sending, project.secret_keys)),
         topic=sending.topic or "",
@@ -91,6 +101,19 @@ async def publish(
         source_key=sending.source_key,
         once=once,
     )
+    first = published if published.answer is None else _first(published.answer)
+    if first is not None:  # a replay logs again, in case that the first one's hub died before it did
+        sender = sending.sender.id if sending.sender and sending.sender.type == "user" else None
+        at = await entered(store, feed, first)
+        row = Row(first.id, at, user, feed.channel, sending.category, topic=sending.topic, actor=sender)
+        await logs.add(project.id, [row])
+    return published
+
+
+def _first(answer: Answer) -> Published | None:
+    """What was sent when the same request was answered before; nothing where it was refused."""
+    found = UUID.search(answer.body)
+    return Published(found[0], START, replayed=True) if answer.status < 300 and found else None
 
 
 async def withdraw(store: Store, project: Project, user: User, entry_id: str) -> tuple[str, ...]:

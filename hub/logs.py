@@ -91,10 +91,6 @@ class Logs:
         us = None if row is None else await self._engine.call("ZSCORE", keys.log_index(project_id), entry_id)
         return None if us is None else _decode(entry_id, int(us), row)
 
-    async def has(self, project_id: str, user: str) -> bool:
-        """Whether there is anything of a user."""
-        return bool(await self._engine.call("EXISTS", keys.log_of(project_id, user)))
-
     async def page(
         self, project_id: str, index: str, window: Window, good: Callable[[Row], bool] | None = None
     ) -> Listed[Row]:

@@ -4,11 +4,14 @@ All its methods, blocking and asynchronous, with its own strict validation of wh
 """
 
 import asyncio
+import inspect
 import itertools
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,13 +19,13 @@ import notiflows
 import pytest
 import pytest_asyncio
 from notiflows import AsyncNotiflows, DefaultAsyncHttpxClient, DefaultHttpxClient, Notiflows
-from notiflows.types import User
+from notiflows.types import Delivery, Notification, User
 
 from hub import auth
 from hub.model import Project
 from hub.projects import add_channel, add_secret_key, add_signing_key
 from tests.conftest import StartHub
-from tests.harness import SIGNING_KEY, RunningHub
+from tests.harness import PATIENCE_S, SIGNING_KEY, Client, RunningHub
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -55,6 +58,29 @@ class Shop:
 
     def user_headers(self, user: str) -> dict[str, str]:
         return {"x-notiflows-api-key": self.project.api_key, "x-notiflows-user-key": self.hub.token(user)}
+
+    async def feed(self, user: str, count: int = 0) -> list[dict[str, Any]]:
+        """What the user's feed shows, once it holds so many entries."""
+        async with asyncio.timeout(PATIENCE_S), self.hub.http() as http:
+            while True:
+                answer = await http.get("/user/v1/channels/inbox/feed/entries", headers=self.user_headers(user))
+                items: list[dict[str, Any]] = answer.json()["items"]
+                if len(items) >= count:
+                    return items
+                await asyncio.sleep(0.02)
+
+    async def mark(self, user: str, entry: str, **flags: bool) -> None:
+        async with self.hub.http() as http:
+            path = f"/user/v1/channels/inbox/feed/entries/{entry}"
+            answer = await http.patch(path, json=flags, headers=self.user_headers(user))
+        assert answer.status_code == 200, answer.text
+
+    async def session(self, user: str) -> Client:
+        client = await Client.open(f"ws://127.0.0.1:{self.hub.port}/ws/v1")
+        await client.send("auth", api_key=self.project.api_key, token=self.hub.token(user))
+        await client.next("welcome")
+        await client.ask("subscribe", channel="inbox")
+        return client
 
 
 class Sdk:
@@ -160,6 +186,15 @@ def now(seconds: float = 0) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
+async def logged(sdk: Sdk, count: int) -> list[Any]:
+    """The project's notifications once there are so many: the log is written a moment after the feed."""
+    async with asyncio.timeout(PATIENCE_S):
+        while len(found := await sdk.every("notifications.list")) < count:  # noqa: ASYNC110  (nothing announces it)
+            await asyncio.sleep(0.02)
+    assert len(found) == count
+    return found
+
+
 # ---- users -----------------------------------------------------------------------------------------------
 
 
@@ -236,11 +271,70 @@ async def test_users_are_listed_newest_first_page_by_page_to_the_last(shop: Shop
         assert details(caught) == {"reason": "invalid_param", "param": "limit"}
 
 
+async def test_a_deleted_user_is_gone_with_all_that_was_theirs(shop: Shop) -> None:
+    await shop.define("order-shipped")
+    async with shop.sdk() as sdk:
+        await sdk("users.upsert", "ann", first_name="Ann")
+        await sdk("users.subscriptions.subscribe", "ann", topic_name="orders")
+        await sdk("notiflows.run", "order-shipped", recipients=[{"external_id": "ann"}], data={"number": 17})
+        await logged(sdk, 1)
+        assert len(await shop.feed("ann")) == 1
+        session = await shop.session("ann")
+        assert await sdk("users.delete", "ann") is None
+        deletion = sdk.requests[-1]
+        assert (deletion.method, deletion.content) == ("DELETE", b"")
+        assert deletion.headers["content-type"] == "application/json"
+        assert sdk.answers[-1].status_code == 204
+        assert await session.close_code() == 4503
+        for gone in ("users.retrieve", "users.delete", "users.preferences.retrieve", "users.subscriptions.list"):
+            with pytest.raises(notiflows.NotFoundError) as caught:
+                await sdk(gone, "ann")
+            assert code(caught) == "not_found"
+            assert details(caught) == {"resource": "user", "id": "ann"}
+        assert (await sdk("topics.subscriptions.list", "orders")).items == []
+        assert [user.external_id for user in await sdk.every("users.list")] == []
+        assert await sdk.every("notifications.list") == []
+        assert await sdk.every("deliveries.list") == []
+
+
 async def test_names_of_users_may_be_anything_that_fits_into_a_path(shop: Shop) -> None:
     async with shop.sdk() as sdk:
-        for name in ("ann å 📦", "a:b@example.com", "x+y&z=1", "%41"):
-            assert (await sdk("users.upsert", name)).external_id in (name, "A")
-        assert (await sdk("users.retrieve", "ann å 📦")).external_id == "ann å 📦"
+        names = ["ann å 📦", "a:b@example.com", "x+y&z=1"]
+        made = [await sdk("users.upsert", name) for name in names]
+        assert [user.external_id for user in made] == names
+        assert [await sdk("users.retrieve", name) for name in names] == made
+
+
+# ---- preferences -----------------------------------------------------------------------------------------
+
+
+async def test_preferences_change_by_what_is_said_and_a_run_honours_them(shop: Shop) -> None:
+    await shop.define("order-shipped", name="An order has shipped")
+    await shop.define("order-placed")
+    everybody = [{"external_id": name} for name in ("ann", "bob", "cleo")]
+    async with shop.sdk() as sdk:
+        for user in everybody:
+            await sdk("users.upsert", user["external_id"])
+        changed = await sdk("users.preferences.update", "ann", channel_types={"in_app": False})
+        assert changed.channel_types.in_app is False
+        assert changed.notiflows["order-shipped"].name == "An order has shipped"
+        changed = await sdk("users.preferences.update", "ann", channel_types={"email": False})
+        assert (changed.channel_types.in_app, changed.channel_types.email) == (False, False)
+        assert await sdk("users.preferences.retrieve", "ann") == changed
+        changed = await sdk("users.preferences.update", "bob", notiflows={"order-shipped": {"enabled": False}})
+        assert changed.notiflows["order-shipped"].enabled is False
+        assert changed.channel_types.in_app is not False
+
+        await sdk("notiflows.run", "order-shipped", recipients=everybody, data={"number": 1})
+        await shop.feed("cleo", 1)
+        await sdk("notiflows.run", "order-placed", recipients=everybody, data={"number": 2})
+        await shop.feed("cleo", 2)
+        assert [entry["data"]["title"] for entry in await shop.feed("bob", 1)] == ["Order 2"]
+        assert await shop.feed("ann") == []
+
+        await sdk("users.preferences.update", "ann", channel_types={"in_app": True})
+        await sdk("notiflows.run", "order-shipped", recipients=everybody, data={"number": 3})
+        assert [entry["data"]["title"] for entry in await shop.feed("ann", 1)] == ["Order 3"]
 
 
 # ---- channel settings ------------------------------------------------------------------------------------
@@ -363,6 +457,164 @@ async def test_many_subscribe_at_once_and_who_cannot_is_told_apart(shop: Shop) -
         assert await sdk.every("topics.subscriptions.list", "orders") == []
 
 
+# ---- runs, and what became of them -----------------------------------------------------------------------
+
+
+async def test_a_run_reaches_its_recipients_makes_the_unknown_known_and_is_on_record(shop: Shop) -> None:
+    await shop.define("order-shipped", category="order.updated")
+    async with shop.sdk() as sdk:
+        await sdk("users.upsert", "ann", first_name="Ann")
+        run = await sdk(
+            "notiflows.run",
+            "order-shipped",
+            recipients=[{"external_id": "ann"}, {"external_id": "bob", "first_name": "Bob", "locale": "en-US"}],
+            actor={"external_id": "cleo", "first_name": "Cleo", "email": "cleo@example.com"},
+            data={"number": 17},
+        )
+        (entry,) = await shop.feed("bob", 1)
+        assert entry["data"] == {
+            "number": 17,
+            "title": "Order 17",
+            "body": "Cleo sent it to Bob",
+            "action_url": "/orders/17",
+        }
+        assert entry["notiflow_handle"] == "order-shipped"
+        assert entry["actor"]["external_id"] == "cleo"
+        bob = await sdk("users.retrieve", "bob")
+        assert (bob.first_name, bob.locale) == ("Bob", "en-US")
+        assert (await sdk("users.retrieve", "cleo")).email == "cleo@example.com"
+        assert (await shop.feed("ann", 1))[0]["data"]["body"] == "Cleo sent it to Ann"
+
+        notifications = await logged(sdk, 2)
+        assert {one.recipient.external_id for one in notifications} == {"ann", "bob"}
+        (notification,) = await sdk.every("users.notifications.list", "bob")
+        assert isinstance(notification, Notification)
+        assert notification in notifications
+        assert (notification.notiflow_run_id, notification.status) == (run.notiflow_run_id, "processed")
+        assert (notification.notiflow_handle, notification.data) == ("order-shipped", {"number": 17})
+        assert notification.actor.external_id == "cleo"
+        assert notification.recipient.id == bob.id
+
+        (delivery,) = await sdk.every("notifications.list_deliveries", notification.id)
+        assert isinstance(delivery, Delivery)
+        assert delivery.id == entry["id"]
+        assert (delivery.notification_id, delivery.notiflow_id) == (notification.id, notification.notiflow_id)
+        assert (delivery.channel_type, delivery.channel_id) == ("in_app", shop.channels["inbox"])
+        assert (delivery.status, delivery.data) == ("sent", entry["data"])
+        assert delivery.recipient.external_id == "bob"
+        assert delivery.actor.external_id == "cleo"
+        assert delivery.sent_at == datetime.fromisoformat(entry["sent_at"])
+        for name, args, kwargs in (
+            ("notifications.retrieve", (notification.id,), {}),
+            ("users.notifications.retrieve", (notification.id,), {"user_external_id": "bob"}),
+        ):
+            found = await sdk(name, *args, **kwargs)
+            assert (found.id, found.deliveries) == (notification.id, [delivery])
+        assert await sdk("deliveries.retrieve", delivery.id) == delivery
+        assert await sdk("users.deliveries.retrieve", delivery.id, user_external_id="bob") == delivery
+        assert await sdk.every("users.deliveries.list", "bob") == [delivery]
+        assert {one.recipient.external_id for one in await sdk.every("deliveries.list", limit=1)} == {"ann", "bob"}
+
+
+async def test_a_delivery_shows_what_its_user_did_with_it(shop: Shop) -> None:
+    await shop.define("order-shipped")
+    async with shop.sdk() as sdk:
+        await sdk("notiflows.run", "order-shipped", recipients=[{"external_id": "ann"}], data={"number": 17})
+        (entry,) = await shop.feed("ann", 1)
+        await logged(sdk, 1)
+        delivery = await sdk("deliveries.retrieve", entry["id"])
+        assert [delivery.seen_at, delivery.read_at, delivery.clicked_at, delivery.archived_at] == [None] * 4
+        await shop.mark("ann", entry["id"], seen=True)
+        delivery = await sdk("deliveries.retrieve", entry["id"])
+        assert delivery.seen_at
+        assert [delivery.read_at, delivery.clicked_at, delivery.archived_at] == [None] * 3
+        await shop.mark("ann", entry["id"], clicked=True, archived=True)
+        (shown,) = await sdk.every("users.deliveries.list", "ann")
+        assert shown.seen_at == delivery.seen_at
+        assert shown.read_at is not None
+        assert shown.read_at == shown.clicked_at == shown.archived_at
+        assert shown.updated_at > delivery.created_at
+        (notification,) = await sdk.every("users.notifications.list", "ann")
+        assert (await sdk("notifications.retrieve", notification.id)).deliveries == [shown]
+
+
+async def test_a_run_for_a_topic_reaches_each_subscriber_once_and_can_be_found_by_it(shop: Shop) -> None:
+    await shop.define("order-shipped")
+    names = [f"user-{number}" for number in range(5)]
+    async with shop.sdk() as sdk:
+        for name in (*names, "zoe"):
+            await sdk("users.upsert", name)
+        await sdk("topics.subscriptions.subscribe_bulk", "orders", user_external_ids=names)
+        await sdk("notiflows.run", "order-shipped", topic="orders", data={"number": 17})
+        for name in names:
+            (entry,) = await shop.feed(name, 1)
+            assert entry["topic"] == "orders"
+        await sdk("notiflows.run", "order-shipped", recipients=[{"external_id": "zoe"}], data={"number": 18})
+        assert len(await shop.feed("zoe", 1)) == 1
+        await logged(sdk, 6)
+        before = len(sdk.requests)
+        found = await sdk.every("deliveries.list", topic="orders", status="sent", limit=5)
+        assert sorted(one.recipient.external_id for one in found) == names
+        assert {one.topic for one in found} == {"orders"}
+        assert len(sdk.requests) - before == 1
+        notifications = await sdk.every("notifications.list", topic="orders", status="processed", limit=2)
+        assert sorted(one.recipient.external_id for one in notifications) == names
+        inbox, push = shop.channels["inbox"], shop.channels["push"]
+        assert len(await sdk.every("deliveries.list", channel_id=inbox)) == 6
+        for nothing in ({"channel_id": push}, {"status": "failed"}, {"topic": "x"}, {"created_after": now(60)}):
+            assert await sdk.every("deliveries.list", **nothing) == []
+            assert await sdk.every("users.deliveries.list", "zoe", **nothing) == []
+        assert await sdk.every("users.notifications.list", "zoe", topic="orders") == []
+        assert len(await sdk.every("users.notifications.list", "zoe", created_after=now(-60))) == 1
+
+
+async def test_a_run_under_one_key_happens_once(shop: Shop) -> None:
+    await shop.define("order-shipped")
+    async with shop.sdk() as sdk:
+        once = {"extra_headers": {"Idempotency-Key": "order-17"}, "data": {"number": 17}}
+        runs = [await sdk("notiflows.run", "order-shipped", recipients=[{"external_id": "ann"}], **once) for _ in "ab"]
+        assert runs[0] == runs[1]
+        assert sdk.answers[-1].headers["idempotent-replayed"] == "true"
+        await sdk("notiflows.run", "order-shipped", recipients=[{"external_id": "ann"}], data={"number": 18})
+        assert [entry["data"]["title"] for entry in await shop.feed("ann", 2)] == ["Order 18", "Order 17"]
+
+
+async def test_a_run_that_cannot_be_is_refused_with_one_request(shop: Shop) -> None:
+    await shop.define("order-shipped")
+    await shop.define("asleep", active=False)
+    ann = [{"external_id": "ann"}]
+    async with shop.sdk() as sdk:
+        async with one_request(sdk):
+            with pytest.raises(notiflows.ConflictError) as asleep:
+                await sdk("notiflows.run", "asleep", recipients=ann)
+        assert code(asleep) == "conflict"
+        async with one_request(sdk):
+            with pytest.raises(notiflows.NotFoundError) as unknown:
+                await sdk("notiflows.run", "unknown", recipients=ann)
+        assert details(unknown) == {"resource": "notiflow", "id": "unknown"}
+        for wrong in ({"recipients": ann, "topic": "orders"}, {}, {"recipients": []}, {"recipients": [{}]}):
+            async with one_request(sdk):
+                with pytest.raises(notiflows.UnprocessableEntityError) as caught:
+                    await sdk("notiflows.run", "order-shipped", **wrong)
+            assert code(caught) == "validation_error"
+            assert details(caught)["fields"]
+        assert await sdk.every("notifications.list") == []
+
+
+async def test_what_is_not_on_record_is_404(shop: Shop) -> None:
+    nowhere = "0198f000-0000-7000-8000-000000000000"
+    async with shop.sdk() as sdk:
+        await sdk("users.upsert", "ann")
+        for resource in ("notification", "delivery"):
+            plural = {"notification": "notifications", "delivery": "deliveries"}[resource]
+            for name, kwargs in ((plural, {}), (f"users.{plural}", {"user_external_id": "ann"})):
+                with pytest.raises(notiflows.NotFoundError) as caught:
+                    await sdk(f"{name}.retrieve", nowhere, **kwargs)
+                assert details(caught) == {"resource": resource, "id": nowhere}
+        with pytest.raises(notiflows.NotFoundError):
+            await sdk.every("notifications.list_deliveries", nowhere)
+
+
 # ---- around them -----------------------------------------------------------------------------------------
 
 
@@ -400,3 +652,25 @@ async def test_a_rate_limit_is_waited_for_as_long_as_it_says(start_hub: StartHub
         assert time.monotonic() - start >= 1
         assert [answer.status_code for answer in sdk.answers] == [201, 201, 429, 201]
         assert sdk.answers[2].headers["retry-after"] == "1"
+
+
+def methods_of(resource: Any, path: str = "") -> list[str]:
+    """The dotted names of all methods of the SDK that make a request."""
+    found = []
+    for name in dir(type(resource)):
+        if name.startswith(("_", "with_")):
+            continue
+        value = getattr(resource, name)
+        if hasattr(value, "_client"):
+            found += methods_of(value, f"{path}{name}.")
+        elif path and inspect.ismethod(value):
+            found.append(path + name)
+    return found
+
+
+async def test_every_method_of_the_sdk_is_called_above() -> None:
+    with Notiflows(api_key="pk", secret="sk", base_url="http://localhost") as client:
+        known = methods_of(client)
+    called = set(re.findall(r'"((?:\w+\.)+\w+)"', Path(__file__).read_text()))
+    assert len(known) == 29
+    assert set(known) <= called

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from starlette.routing import Mount, Route
 
+from hub.app import Hub, create_app
 from hub.keys import User
+from hub.settings import Settings
 from tests.api.user_api import ENTRIES, FEED, NOWHERE, Http, Response, details, patch, shown
 from tests.conftest import StartHub
 from tests.harness import Client, HubProcess, RedisServer, RunningHub, set_up, until
@@ -370,3 +373,34 @@ async def test_a_store_that_takes_nothing_leaves_the_key_unused(redis_server: Re
             redis_server.client.config_set("min-replicas-to-write", 0)
         answer = await one(http, "k", ids)
         assert (answer.status_code, replayed(answer)) == (200, False)
+
+
+# ---- no operation escapes ----------------------------------------------------------------------------
+
+
+def operations() -> list[tuple[str, str]]:
+    """Method and path of every POST and PATCH of the hub."""
+    app = create_app(Hub(Settings(_env_file=None, redis_url="redis://nowhere")))
+    below = [(mount.path, route) for mount in app.routes if isinstance(mount, Mount) for route in mount.routes]
+    found = [
+        (method, base + route.path) for base, route in below if isinstance(route, Route) for method in route.methods
+    ]
+    return sorted({(method, path) for method, path in found if method in ("POST", "PATCH") and "/api/" not in path})
+
+
+@pytest.mark.parametrize(("method", "path"), operations(), ids=lambda part: part)
+async def test_every_post_and_patch_takes_a_key(hub: RunningHub, http: Http, method: str, path: str, ann: str) -> None:
+    """docs/api.md: "Every `POST` and `PATCH` of every API takes an `Idempotency-Key`"."""
+    address = path.replace("{channel_id}", "inbox").replace("{external_id}", ann).replace("{", "").replace("}", "")
+    if not path.startswith("/user/"):
+        http.headers.update(hub.producer | {"x-notiflows-secret-key": hub.secret, "x-bellhub-user": ann})
+    headers = {"idempotency-key": "k"}
+    first = await http.request(method, address, json={"nonsense": 1}, headers=headers)
+    assert first.status_code in (200, 400, 404, 422), first.text
+    same(await http.request(method, address, json={"nonsense": 1}, headers=headers), first)
+    other = await http.request(method, address, json={"nonsense": 2}, headers=headers)
+    error = other.json()["error"]
+    assert (other.status_code, error["code"]) == (422, "idempotency_key_reused")
+    assert error["details"] == {"idempotency_key": "k"}
+    without = await http.request(method, address, json={"nonsense": 1})
+    assert (without.status_code, replayed(without)) == (first.status_code, False)

@@ -32,7 +32,7 @@ CHUNK = 200
 """Recipients between two looks at the queue."""
 AT_ONCE = 8
 """Entries that are on their way to the store together: a send beside them waits for no more."""
-LEASE_S = 10.0
+LEASE_S = 5.0
 """How long a hub may take for a chunk before another one does it again."""
 SWEEP_S = 30.0
 """Between two looks at all projects, for news that were lost."""

@@ -444,3 +444,53 @@ def test_doctor_fails_where_the_store_is_of_a_newer_hub_or_not_there(lonely: Des
     assert states(lonely.json("doctor", "--redis-url", redis_server.url, code=1))["schema"] == "fail"
     nowhere = f"redis://127.0.0.1:{free_port()}"
     assert states(lonely.json("doctor", "--redis-url", nowhere, code=1))["store"] == "fail"
+
+
+# ---- notiflows -----------------------------------------------------------------------------------------
+
+
+def test_a_notiflow_is_put_shown_listed_and_deleted(desk: Desk) -> None:
+    made = desk.json(
+        *(
+            "notiflow",
+            "put",
+            "shipped",
+            "Order {{ data.order }} has shipped",
+            "--action-url",
+            "/orders/{{ data.order }}",
+        ),
+        *("--name", "Order shipped", "--priority", "high", "--mandatory"),
+    )
+    assert (made["name"], made["priority"], made["include_in_preferences"]) == ("Order shipped", "high", False)
+    assert made["template"]["action_url"] == "/orders/{{ data.order }}"
+    assert desk.json("notiflow", "show", "shipped") == made
+    assert "Order {{ data.order }} has shipped" in desk.run("notiflow", "show", "shipped").stdout
+    assert made in desk.json("notiflow", "list")
+    desk.json("notiflow", "put", "shipped", "Shipped", "--inactive")
+    assert "inactive" in desk.run("notiflow", "list").stdout
+    assert desk.json("notiflow", "delete", "shipped") == {"deleted": "shipped"}
+    assert "no such notiflow: 'shipped'" in desk.run("notiflow", "show", "shipped", code=1).stderr
+    assert "template.title: expected '}}'" in desk.run("notiflow", "put", "shipped", "{{ x", code=1).stderr
+    assert "handle: 'a_b'" in desk.run("notiflow", "put", "a_b", "x", code=1).stderr
+
+
+def test_a_notiflow_is_run_for_users_by_the_hub_that_runs(desk: Desk) -> None:
+    desk.run(
+        "notiflow", "put", "greeting", "Hello {{ recipient.external_id }} from {{ actor.external_id }}: {{ data.x }}"
+    )
+    run = desk.json("notiflow", "run", "greeting", "nina", "olga", "--actor", "eve", "--data", '{"x": 1}')
+    assert desk.running is not None
+    secret = desk.json("keys", "secret", "--role", "owner")["secret_key"]
+    base, headers = f"http://127.0.0.1:{desk.running.port}/admin/v1", {"x-notiflows-secret-key": secret}
+
+    def titles() -> list[str]:
+        assert desk.running is not None
+        answer = httpx2.get(f"{base}/deliveries", headers=headers | {"x-notiflows-api-key": desk.running.api_key})
+        items = answer.json().get("items", ())  # none while the hub has not heard of the key
+        return sorted(item["data"]["title"] for item in items if item["notiflow_handle"] == "greeting")
+
+    asyncio.run(until(lambda: titles() == ["Hello nina from eve: 1", "Hello olga from eve: 1"]))
+    assert len(run["notiflow_run_id"]) == 36
+    assert "exactly one" in desk.run("notiflow", "run", "greeting", code=1).stderr
+    assert "exactly one" in desk.run("notiflow", "run", "greeting", "nina", "--topic", "t", code=1).stderr
+    assert "no such notiflow" in desk.run("notiflow", "run", "nothing", "nina", code=1).stderr

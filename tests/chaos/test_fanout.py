@@ -1,0 +1,97 @@
+"""A run for a topic of 10,000, and a hub that dies in the middle of it: every subscriber has exactly one entry."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from hub import keys
+from hub.keys import User
+from hub.profiles import encode, new_profile
+from tests.harness import HubProcess, RedisServer, set_up
+
+RECIPIENTS = 10_000
+PATIENCE_S = 90.0
+TOPIC = "everybody"
+pytestmark = pytest.mark.chaos
+
+
+def crowd(redis: RedisServer, count: int) -> list[User]:
+    """Users of a project's directory, all of them subscribed to `TOPIC`, written at once."""
+    users = [User("default", f"user-{number:06}") for number in range(count)]
+    pipe = redis.client.pipeline(transaction=False)
+    for number, user in enumerate(users):
+        us = 1_790_000_000_000_000 + number // 250  # bulk subscriptions share their time
+        pipe.hset(keys.profiles("default"), user.name, encode(new_profile("default", user.name, us)))
+        pipe.zadd(keys.users("default"), {user.name: us})
+        pipe.zadd(keys.topic("default", TOPIC), {user.name: us})
+    pipe.execute()
+    return users
+
+
+def ask(redis: RedisServer, commands: Iterator[tuple[str, ...]]) -> list[Any]:
+    pipe = redis.client.pipeline(transaction=False)
+    for command in commands:
+        pipe.execute_command(*command)
+    return list(pipe.execute())
+
+
+async def becomes(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110  (nothing announces it)
+            await asyncio.sleep(0.01)
+
+
+async def start(hub: HubProcess, redis: RedisServer) -> str:
+    """Runs a notiflow for the topic; the id of the run."""
+    hub.api_key, hub.secret = await set_up(redis.url)
+    headers = {"x-notiflows-api-key": hub.api_key, "x-notiflows-secret-key": hub.secret}
+    async with hub.http() as http:
+        definition = {"template": {"title": "Hello {{ recipient.external_id }}"}}
+        async with asyncio.timeout(10):
+            while True:
+                answer = await http.put("/admin/v1/notiflows/hello", json=definition, headers=headers)
+                if answer.status_code != 401:
+                    break
+                await asyncio.sleep(0.02)  # it has not heard of the key yet
+        assert answer.status_code == 201, answer.text
+        answer = await http.post("/admin/v1/notiflows/hello/run", json={"topic": TOPIC}, headers=headers)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["notiflow_run_id"])
+
+
+@pytest.mark.timeout(240)
+async def test_every_subscriber_has_exactly_one_entry_though_hubs_are_killed_in_the_middle(
+    redis_server: RedisServer,
+) -> None:
+    users = await asyncio.to_thread(crowd, redis_server, RECIPIENTS)
+    client = redis_server.client
+    hub = HubProcess("--redis-url", redis_server.url)
+    try:
+        run_id = await start(hub, redis_server)
+        for death in (1, 2):
+            await becomes(lambda death=death: client.hlen(keys.log_rows("default")) >= 2_500 * death)
+            hub.stop(signal.SIGKILL)
+            logged = client.hlen(keys.log_rows("default"))
+            assert logged < RECIPIENTS, "it was killed too late to show anything"
+            assert client.zscore(keys.runs("default"), run_id) is not None, "the run is not done"
+            hub = HubProcess("--redis-url", redis_server.url)
+        await becomes(lambda: client.zcard(keys.runs("default")) == 0)
+    finally:
+        hub.stop()
+
+    feeds = [user.feed("inbox") for user in users]
+    events = ask(redis_server, (("XLEN", feed.key("log")) for feed in feeds))
+    assert events == [1] * RECIPIENTS, "one event, so one entry, ever"
+    bodies = ask(redis_server, (("HVALS", feed.key("items")) for feed in feeds))
+    entries = [json.loads(body + "}") for (body,) in bodies]
+    assert [entry["data"]["title"] for entry in entries] == [f"Hello {user.name}" for user in users]
+    logged = {entry_id: json.loads(row) for entry_id, row in client.hgetall(keys.log_rows("default")).items()}
+    assert {entry_id: row[0] for entry_id, row in logged.items()} == {
+        entry["id"]: user.name for entry, user in zip(entries, users, strict=True)
+    }, "the log has each exactly once"
+    assert {(row[1], row[3], row[5], row[6]) for row in logged.values()} == {("inbox", TOPIC, run_id, None)}
+    assert client.zcard(keys.log_index("default")) == client.zcard(keys.log_topic("default", TOPIC)) == RECIPIENTS

@@ -26,7 +26,7 @@ from hub.frames import dumps
 from hub.idempotency import Answers, Idempotency
 from hub.keys import User
 from hub.lists import LIMIT, LIMIT_MAX, Window, parse_place
-from hub.model import JSON, Answer
+from hub.model import JSON, Answer, Marked
 from hub.rates import Rates
 
 log = logging.getLogger("bellhub.api")
@@ -294,6 +294,11 @@ def again(first: Answer) -> Response:
     """The first answer once more. A conflict that was kept is one that stays."""
     final = {"x-should-retry": "false"} if first.status == 409 else {}
     return answer(first.body, first.status, final | {"idempotent-replayed": "true"})
+
+
+def changed(marked: Marked, text: str) -> Response:
+    """The answer to a mark. Where a key brought back one whose answer was lost, it is made anew, and says so."""
+    return answer(text, headers={"idempotent-replayed": "true"} if marked.replayed else None)
 
 
 def answer(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -13,11 +13,11 @@ from starlette.routing import Route
 
 from hub import codec
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, answer, bad_param, limit_of, once_of, parsed, read_json
+from hub.api.doors import Door, Once, answer, bad_param, changed, limit_of, once_of, parsed, read_json
 from hub.errors import Code, Refused
 from hub.frames import IDS, PAGE, dumps, page_object
 from hub.keys import Feed
-from hub.model import JSON, STATUSES, Entry, Filters, Marked
+from hub.model import JSON, STATUSES, Entry, Filters
 from hub.notification import title_of
 from hub.store import Store
 
@@ -82,7 +82,7 @@ class FeedApi:
         entry = await self._one(feed, request.path_params["entry_id"], caller)
         verbs = _verbs(flags, entry)
         marked = await self._store.mark(feed, verbs, [entry.id], once=once_of(request), claims=caller.claims)
-        return _changed(marked, (await self._one(feed, entry.id, caller)).json())
+        return changed(marked, (await self._one(feed, entry.id, caller)).json())
 
     async def update_entries(self, request: Request, caller: Caller) -> Response:
         """Sets states of several entries: all of them, or none."""
@@ -92,7 +92,7 @@ class FeedApi:
         verbs = _verbs(flags, entries[0])
         marked = await self._store.mark(feed, verbs, ids, once=once_of(request), claims=caller.claims)
         entries = await self._store.entries(feed, ids, caller.claims)
-        return _changed(marked, f"[{','.join(entry.json() for entry in entries)}]")
+        return changed(marked, f"[{','.join(entry.json() for entry in entries)}]")
 
     async def counts(self, request: Request, caller: Caller) -> Response:
         """What a badge shows."""
@@ -106,7 +106,7 @@ class FeedApi:
         once = once_of(request)
         marked = await self._store.mark_upto(feed, [verb], upto, topic=topic, once=once, claims=caller.claims)
         value = {"cursor": marked.cursor, "changed": marked.number, "counts": asdict(marked.counts)}
-        return _changed(marked, dumps(value))
+        return changed(marked, dumps(value))
 
     async def explain(self, request: Request, caller: Caller) -> Response:
         """Why the badge says what it says: the newest entries behind each count."""
@@ -132,11 +132,6 @@ def _feed(request: Request, caller: Caller) -> Feed:
         shown = channel_id[:64]
         raise Refused(Code.NOT_FOUND, f"no such channel: {shown!r}", resource="channel", id=shown)
     return caller.user.feed(channel.handle)
-
-
-def _changed(marked: Marked, text: str) -> Response:
-    """The answer to a change. Where a key brought back one whose answer was lost, it is made anew, and says so."""
-    return answer(text, headers={"idempotent-replayed": "true"} if marked.replayed else None)
 
 
 def _reasons(entry: Entry) -> JSON:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, answer, bad_param, once_of, step_of
+from hub.api.doors import Door, Once, answer, bad_param, changed, limit_of, once_of, parsed, step_of
 from hub.feeds import Feeds, Part, Position, Wanted, no_notification
 from hub.frames import dumps
 from hub.model import JSON
@@ -50,8 +50,9 @@ class InboxApi:
 
     async def list_notifications(self, request: Request, caller: Caller) -> Response:
         """A page of what is not dismissed, or of what has the status asked for, newest first."""
-        include, wanted, limit = _include(request), _wanted(request), _limit(request)
-        place, older = _cursor(request)
+        include, wanted = _include(request), _wanted(request)
+        limit = limit_of(request.query_params, LIMIT, LIMIT_MAX)
+        place, older = parsed(request.query_params, "cursor", _position) or (None, True)
         feeds = self._feeds(caller)
         part = await feeds.page(wanted, limit, place, older) if feeds else Part((), None, None)
         return answer(dumps(_list(request, part, [notification(entry, include) for entry in part.entries])))
@@ -103,8 +104,8 @@ class InboxApi:
     async def _mark(self, request: Request, caller: Caller, verb: str) -> Response:
         include = _include(request)
         entry_id = request.path_params["entry_id"]
-        entry = await self._their(request, caller).mark(entry_id, verb, once_of(request))
-        return answer(dumps(notification(entry, include)))
+        marked, entry = await self._their(request, caller).mark(entry_id, verb, once_of(request))
+        return changed(marked, dumps(notification(entry, include)))
 
     def _feeds(self, caller: Caller) -> Feeds | None:
         """The feeds of the user that the caller is, or acts for."""
@@ -152,18 +153,15 @@ def _page_url(request: Request, place: Position | None, *, older: bool) -> str |
 # ---- parameters --------------------------------------------------------------------------------------
 
 
-def _cursor(request: Request) -> tuple[Position | None, bool]:
-    """A place, and whether what is older is asked for."""
-    text = request.query_params.get("cursor")
-    if text is None:
-        return None, True
+def _position(text: str) -> tuple[Position, bool]:
+    """A place, and whether what is older is asked for. Raises ValueError."""
     try:
         plain = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
     except ValueError:
         plain = ""
     found = _CURSOR.fullmatch(plain)
     if found is None:
-        raise bad_param("cursor", f"{text[:64]!r} is out of no page_info")
+        raise ValueError(f"{text[:64]!r} is out of no page_info")
     return Position(int(found[2], 16), found[3]), found[1] == "a"
 
 
@@ -188,13 +186,6 @@ def _wanted(request: Request) -> Wanted:
         sender_ids=frozenset(sender_ids),
         sender_types=frozenset(_one_of("sender_types", _many(request, "sender_types"), SENDER_TYPES)),
     )
-
-
-def _limit(request: Request) -> int:
-    text = request.query_params.get("limit", str(LIMIT))
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= LIMIT_MAX):
-        raise bad_param("limit", f"{text[:64]!r} is not a number from 1 to {LIMIT_MAX}")
-    return int(text)
 
 
 def _include(request: Request) -> Sequence[str]:

@@ -251,6 +251,17 @@ def test_a_secret_key_is_shown_once_and_sends_until_it_is_retired(desk: Desk) ->
             assert auth.secret_digest(made["secret_key"]) not in shown
 
 
+@pytest.mark.parametrize(("option", "kind"), [("--agent", "agent"), ("--name", "api_key")])
+def test_a_key_has_the_name_of_its_agent_or_of_its_own(desk: Desk, option: str, kind: str) -> None:
+    """Seed 1, Permissions required: "your API key or agent"."""
+    made = desk.json("keys", "secret", "--role", "support", option, "Night watch")
+    assert (made["kind"], made["name"], made["role"]) == (kind, "Night watch", "support")
+    (shown,) = [key for key in desk.json("keys", "list")["secret_keys"] if key["id"] == made["id"]]
+    assert (shown["kind"], shown["name"]) == (kind, "Night watch")
+    (line,) = [line for line in desk.run("keys", "list").stdout.splitlines() if made["id"] in line]
+    assert all(word in line for word in (kind, "support", made["redacted"], "Night watch"))
+
+
 def test_a_token_without_any_key_says_how_to_get_one(lonely: Desk) -> None:
     assert "bellhub keys new" in lonely.run("token", "ann", code=1).stderr
 
@@ -357,6 +368,9 @@ def test_every_answer_is_json_when_asked(desk: Desk) -> None:
         (("project", "origin", "add", "http://app.example"), 1, "http only for"),
         (("keys", "new", "--alg", "HS256"), 2, "'HS256'"),
         (("keys", "secret", "--role", "boss"), 1, "'boss' is not one of owner"),
+        (("keys", "secret", "--name", "a", "--agent", "b"), 2, "say either --name or --agent"),
+        (("keys", "secret", "--agent", ""), 1, "0 characters, 1 to 128"),
+        (("keys", "secret", "--name", "a\nb"), 1, "printable"),
         (("keys", "retire", "nix"), 1, "no key 'nix'"),
     ],
 )

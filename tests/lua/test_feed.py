@@ -5,6 +5,7 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,11 +59,11 @@ async def everything(store: Store, feed: Feed = INBOX) -> dict[str, Entry]:
     return found
 
 
-async def walk(store: Store, feed: Feed, filters: Filters) -> list[Page]:
+async def walk(store: Store, feed: Feed, filters: Filters, **options: bool) -> list[Page]:
     """All pages from the newest to the oldest."""
-    pages = [await store.page(feed, filters)]
+    pages = [await store.page(feed, filters, **options)]
     while (after := pages[-1].after) is not None:
-        pages.append(await store.page(feed, _at(filters, after=after)))
+        pages.append(await store.page(feed, _at(filters, after=after), **options))
     return pages
 
 
@@ -677,6 +678,51 @@ async def test_upto_with_a_topic_marks_that_topic_only(store: Store) -> None:
     assert ids_of((await store.page(INBOX, Filters())).entries) == [other.id, plain.id]
 
 
+async def test_mark_all_seen_reaches_what_is_archived_and_leaves_what_is_dismissed(
+    store: Store, redis_server: RedisServer
+) -> None:
+    active, seen, archived, dismissed = published = await publish_many(store, 4)
+    await store.mark(INBOX, ["seen"], [seen.id])
+    await store.mark(INBOX, ["archive"], [archived.id])
+    await store.mark(INBOX, ["dismiss"], [dismissed.id])
+    before = {entry.id: entry.seen for entry in await store.entries(INBOX, ids_of(published))}
+    marked = await store.mark_all_seen(INBOX)
+    assert set(marked.changed or ()) == {active.id, archived.id}
+    assert marked.counts == Counts(0, 2, 2)
+    at = micros_of(marked.cursor)
+    after = {entry.id: entry.seen for entry in await store.entries(INBOX, ids_of(published))}
+    assert after == before | {active.id: at, archived.id: at}
+    event = (await log_of(redis_server))[-1]
+    assert (event.kind, event.verbs, set(event.ids)) == ("state", ("seen",), {active.id, archived.id})
+    again = await store.mark_all_seen(INBOX)
+    assert (again.changed, again.cursor) == ((), marked.cursor)
+
+
+async def test_mark_all_seen_under_a_key_spares_what_came_later(store: Store) -> None:
+    once = Idempotency(ANN.idem("k"), "d" * 32)
+    published = await publish_many(store, 2)
+    first = await store.mark_all_seen(INBOX, once=once)
+    later = await publish(store)
+    again = await store.mark_all_seen(INBOX, once=once)
+    assert (again.replayed, again.cursor) == (True, first.cursor)
+    assert set(again.changed or ()) == set(ids_of(published))
+    assert ids_of((await store.page(INBOX, Filters(status="unseen"))).entries) == [later.id]
+
+
+async def test_mark_all_seen_passes_over_entries_whose_marks_were_lost(store: Store, redis_server: RedisServer) -> None:
+    first, second = await publish_many(store, 2)
+    redis_server.client.hdel(INBOX.key("marks"), first.id)
+    assert (await store.mark_all_seen(INBOX)).changed == (second.id,)
+
+
+async def test_mark_all_seen_of_a_full_feed_is_one_event(redis_server: RedisServer) -> None:
+    async with open_store(redis_server.url, feed_entries=5000) as store:
+        published = await publish_many(store, 5000)
+        marked = await store.mark_all_seen(INBOX)
+        assert set(marked.changed or ()) == set(ids_of(published))
+        assert marked.counts == Counts(0, 5000, 5000)
+
+
 async def test_upto_marks_thousands_in_one_event_oldest_first(redis_server: RedisServer) -> None:
     async with open_store(redis_server.url, feed_entries=5000) as store:
         published = await publish_many(store, 2500)
@@ -990,6 +1036,25 @@ async def test_a_page_from_any_position_is_what_a_list_in_memory_gives(store: St
             page = await store.page(INBOX, asked)
             shown = (ids_of(page.entries), page.after is not None, page.before is not None)
             assert shown == model.page(asked), asked
+
+
+@pytest.mark.parametrize("limit", [7, 100])
+async def test_seen_through_an_archive_every_entry_has_the_status_below(store: Store, limit: int) -> None:
+    """Seed 1 knows no archive."""
+    model = await mixed_feed(store, 260)
+    below = {entry.id: replace(entry, archived=0).status for entry in model.newest_first}
+    assert any(entry.status == "archived" for entry in model.newest_first)
+    for status in (None, "unseen", "seen", "read", "dismissed"):
+        expected = [
+            i for i in ids_of(model.newest_first) if (below[i] == status if status else below[i] != "dismissed")
+        ]
+        filters = Filters(status, limit=limit)
+        pages = await walk(store, INBOX, filters, see_through=True)
+        assert [entry.id for page in pages for entry in page.entries] == expected
+        way_back = [pages[-1]]
+        while (before := way_back[-1].before) is not None:
+            way_back.append(await store.page(INBOX, _at(filters, before=before), see_through=True))
+        assert [entry.id for page in reversed(way_back) for entry in page.entries] == expected
 
 
 async def test_a_page_token_stays_good_when_the_entry_it_came_from_is_gone(store: Store) -> None:

@@ -86,10 +86,9 @@ class Live:
             by_channel.setdefault(channel, []).append(op)
         self._boards[project] = _Board(version, by_channel)
 
-    def keep_only(self, projects: Iterable[str]) -> None:
-        """Forgets projects that are gone."""
-        known = set(projects)
-        self._boards = {project: board for project, board in self._boards.items() if project in known}
+    def forget(self, project: str) -> None:
+        """The project is gone."""
+        self._boards.pop(project, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +221,7 @@ class Announcements:
             stale = {project for project, at in self._look_at.items() if at <= now}
             if self._all or now >= check_at:
                 self._all, check_at = False, now + check_s
-                known = set(projects())
-                self._live.keep_only(known)
-                stale |= known
+                stale |= set(projects())
             await self.load_all(stale)
 
     async def load_all(self, projects: Iterable[str]) -> None:

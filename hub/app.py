@@ -232,10 +232,14 @@ class Hub:
 
     async def _load_projects(self) -> None:
         async with self._loading:  # or what was read earlier could be taken over later
-            self.directory.replace((await Projects(self.client).load()).values())
+            gone = self.directory.replace((await Projects(self.client).load()).values())
         for session in self.registry.sessions:
-            if self.directory.project(session.user.project) is None:
+            if session.user.project in gone:
                 session.close(CloseCode.FORBIDDEN, "the project is gone")
+        for project_id in gone:
+            self.store.live.forget(project_id)
+            if self.directory.project(project_id) is not None:  # another one of that id
+                self.announcements.ring(project_id)
 
     async def _reload_projects(self) -> None:
         """After each control message, and every `check_s` for the ones that were lost."""

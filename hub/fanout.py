@@ -140,7 +140,8 @@ class FanOut:
 
     async def _deliver(self, project: Project, run: Taken, recipient: Profile, actor: Profile | None) -> Row:
         """Puts the entry into the recipient's feed, unless it was put there before, ever; the row of the log."""
-        if self._directory.project(project.id) is None:
+        known = self._directory.project(project.id)
+        if known is None or known.api_key != project.api_key:
             raise Refused(Code.NOT_FOUND, "the project is gone")
         spec, name = run.spec, recipient.external_id
         entry_id = entry_id_of(run.id, name)

@@ -355,10 +355,15 @@ class Directory:
 
     def __init__(self, development: Project | None = None) -> None:
         self._development = development
+        self._by_id: dict[str, Project] = {}
         self.replace(())
 
-    def replace(self, projects: Iterable[Project]) -> None:
-        """Takes over what the store holds now; everything before is forgotten at once."""
+    def replace(self, projects: Iterable[Project]) -> set[str]:
+        """Takes over what the store holds now; everything before is forgotten at once.
+
+        The ids of projects that are gone. One made since under the same id is another project: its api key tells.
+        """
+        before = self._by_id
         by_id = {project.id: project for project in projects}
         by_api_key = {project.api_key: project.id for project in by_id.values()}
         if self._development is not None:
@@ -369,6 +374,7 @@ class Directory:
         self._by_api_key = {api_key: by_id[project_id] for api_key, project_id in by_api_key.items()}
         self._origins = {origin for project in by_id.values() for origin in project.origins}
         self._by_digest = {key.digest: project for project in by_id.values() for key in project.secret_keys}
+        return {id_ for id_, project in before.items() if id_ not in by_id or by_id[id_].api_key != project.api_key}
 
     def projects(self) -> list[Project]:
         return list(self._by_id.values())

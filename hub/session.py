@@ -264,6 +264,7 @@ class Session:
             self.user = User(admission.claims.project, admission.claims.user)
             # Joined before the revocation is read: a revocation is either read, or heard.
             await self._around.registry.enter(self)
+            self._around.identity.project(auth.api_key)  # which may have gone meanwhile, with its sessions
             await self._around.identity.not_revoked(admission.claims)
         except BadToken as bad:
             raise Broken(CloseCode.TOKEN_EXPIRED if bad.expired else CloseCode.BAD_TOKEN, bad.message) from None

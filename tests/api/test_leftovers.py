@@ -5,10 +5,11 @@ from typing import Any
 
 from hub import auth
 from hub.app import store_client
-from hub.model import Project
-from hub.projects import Projects, add_secret_key
+from hub.keys import PROJECTS
+from hub.model import Project, SecretKey
+from hub.projects import Projects, add_secret_key, add_signing_key
 from tests.conftest import StartHub
-from tests.harness import RedisServer, RunningHub, until
+from tests.harness import SIGNING_KEY, RedisServer, RunningHub, until
 
 
 async def admin(hub: RunningHub, project: Project, secret: str, method: str, path: str, body: Any = None) -> Any:
@@ -43,3 +44,40 @@ async def test_a_project_that_is_deleted_in_the_middle_of_a_fan_out_leaves_nothi
     assert keys_of(redis_server, "acme") == []
     await asyncio.gather(*(until(lambda hub=hub: hub.hub.directory.project("acme") is None) for hub in hubs))
     assert keys_of(redis_server, "acme") == []
+
+
+async def test_a_project_made_again_under_the_same_id_knows_nothing_of_the_first_one(
+    start_hub: StartHub, redis_server: RedisServer
+) -> None:
+    hubs = [await start_hub() for _ in range(2)]
+    client = store_client(redis_server.url)
+    projects = Projects(client)
+
+    async def made(secret: SecretKey) -> Project:
+        await projects.create("acme", "Acme")
+        await projects.change("acme", lambda p: add_signing_key(p, SIGNING_KEY))
+        acme = await projects.change("acme", lambda p: add_secret_key(p, secret))
+        for hub in hubs:
+            await until(lambda hub=hub: hub.hub.directory.project("acme") == acme)
+        return acme
+
+    key, secret = auth.new_secret_key("owner")
+    hubs[0].api_key = (await made(key)).api_key
+    async with hubs[0].http() as http:
+        said = {"category": "news", "title": "Of the first one"}
+        headers = {"authorization": f"Bearer {secret}"}
+        assert (await http.post("/v1/messaging/announcements", json=said, headers=headers)).status_code == 201
+    for hub in hubs:
+        hub.api_key = hubs[0].api_key
+        assert len((await hub.feed("ann"))["items"]) == 1
+    sessions = [await hub.connect("ann") for hub in hubs]
+    # All at once, as a hub sees it that has not heard of the deletion.
+    await client.hdel(PROJECTS, "acme")
+    for name in keys_of(redis_server, "acme"):
+        await client.delete(name)
+    again = await made(auth.new_secret_key("owner")[0])
+    await client.aclose()
+    assert [await session.close_code() for session in sessions] == [4503, 4503]
+    for hub in hubs:
+        hub.api_key = again.api_key
+        assert (await hub.feed("ann"))["items"] == []

@@ -182,7 +182,13 @@ class Hub:
 
     def checks(self) -> dict[str, bool]:
         """What `/readyz` depends on."""
-        return {"store": self.link.up.is_set(), "subscriber": self.bus.up, "serving": not self.registry.draining}
+        return {
+            "store": self.link.up.is_set(),
+            "subscriber": self.bus.up,
+            "serving": not self.registry.draining,
+            # `bellhub serve` ends then; an application in which the hub is mounted goes on without it.
+            "parts": not self.failed.is_set(),
+        }
 
     # ---- parts ---------------------------------------------------------------------------------------
 

@@ -207,11 +207,11 @@ class Call(Generic[T]):
         """To be sent as it is by every try: the idempotency key is made here."""
         headers: dict[bytes, bytes] = {}  # bytes, since a name is UTF-8
         if self.user is not None:
-            if self.user != self.user.strip():
+            if self.user != self.user.strip(" \t"):
                 raise ValueError(f"user {self.user!r}: HTTP takes space off both ends, and that is another user")
             headers[b"x-bellhub-user"] = self.user.encode()
         if self.method in ("POST", "PATCH"):
-            headers[b"idempotency-key"] = (self.key or str(uuid.uuid4())).encode()
+            headers[b"idempotency-key"] = (str(uuid.uuid4()) if self.key is None else self.key).encode()
         content = None
         if self.body is not None:
             headers[b"content-type"] = b"application/json"
@@ -233,7 +233,9 @@ class Call(Generic[T]):
             raise BellhubError(None, "unreachable", f"{type(outcome).__name__} {outcome}".strip()) from outcome
         if not outcome.is_success:
             error = _error(outcome)
-            if error.code == "not_found" and self.missing is not None:
+            # A path that is nowhere is a wrong `base_url`, or a hub that cannot do this yet.
+            gone = error.code == "not_found" and error.details.get("resource") != "path"
+            if gone and self.missing is not None:
                 return self.missing
             raise error
         try:

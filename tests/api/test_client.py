@@ -426,6 +426,21 @@ async def test_an_error_of_a_proxy_keeps_its_status() -> None:
     assert (caught.value.status, caught.value.code, caught.value.message) == (404, "http_404", "<html>nothing here")
 
 
+async def test_a_base_url_that_leads_nowhere_is_no_missing_notification(
+    shared_hub: RunningHub, ann: str, kind: str
+) -> None:
+    for path in ("/wrong", "/v1/messaging"):
+        async with client_of(kind, shared_hub.port, shared_hub.secret, path) as bell:
+            with pytest.raises(BellhubError) as caught:
+                await bell.withdraw(ann, "x")
+        assert caught.value.status == 404
+
+
+async def test_the_base_url_may_end_in_a_slash(shared_hub: RunningHub, ann: str, kind: str) -> None:
+    async with client_of(kind, shared_hub.port, shared_hub.secret, "/") as bell:
+        assert await bell.unread_count(ann) == 0
+
+
 async def test_a_time_without_an_offset_is_refused_by_the_hub_and_nothing_else_is_json(
     shared_hub: RunningHub, ann: str
 ) -> None:

@@ -210,3 +210,17 @@ async def test_a_mounted_hub_starts_and_ends_with_the_application_around_it(redi
         assert redis_server.client.pubsub_shardchannels()
     assert await session.close_code() == 1012  # which means come back
     await until(lambda: not redis_server.client.pubsub_shardchannels())
+
+
+async def test_a_mounted_hub_that_has_lost_a_part_is_not_ready(redis_server: RedisServer) -> None:
+    """Nobody ends the process around it."""
+    hub = Hub(Settings(_env_file=None, redis_url=redis_server.url, log_level="warning"))
+    bell = create_app(hub)
+    app = Starlette(routes=[Mount("/bell", app=bell)], lifespan=bell.router.lifespan_context)
+    async with serving(app) as port, client() as http:
+        ready = f"http://127.0.0.1:{port}/bell/readyz"
+        assert (await http.get(ready)).status_code == 200
+        hub.failed.set()
+        answer = await http.get(ready)
+    assert answer.status_code == 503
+    assert [name for name, good in answer.json()["checks"].items() if not good] == ["parts"]

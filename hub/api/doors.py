@@ -165,6 +165,13 @@ class Operation(Route):
 
     permission: str | None = None
     once: Manner | None = None
+    methods_here: set[str]
+    """Of all operations at this address; the router knows only of this one."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] not in self.methods_here:
+            raise HTTPException(405, headers={"allow": ", ".join(sorted(self.methods_here))})
+        await super().handle(scope, receive, send)
 
 
 class Door:
@@ -189,6 +196,7 @@ class Door:
         self._answers = answers
         self._rates = rates
         self._body_bytes = body_bytes
+        self._methods: dict[str, set[str]] = {}
 
     def route(
         self, method: str, path: str, endpoint: Endpoint, permission: str | None = None, once: Manner | None = None
@@ -206,6 +214,8 @@ class Door:
 
         operation = Operation(path, answering, methods=[method], name=f"{method} {self._base}{path}")
         operation.permission, operation.once = permission, once
+        operation.methods_here = self._methods.setdefault(path, set())
+        operation.methods_here |= operation.methods or set()
         return operation
 
     def _let_in(self, endpoint: Endpoint, permission: str | None, once: Manner | None, operation: str) -> Open:

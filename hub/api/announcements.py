@@ -15,7 +15,7 @@ from hub.frames import dumps
 from hub.idempotency import Idempotency
 from hub.lists import Listed, Place, Window, parse_place, place_token
 from hub.model import JSON, Answer, Project, timestamp
-from hub.sending import Announcing, channel_of, entry_body, new_entry_id, read_announcing
+from hub.sending import Announcing, channel_of, entry_body, introduced, new_entry_id, read_announcing
 
 LIMIT = 50
 LIMIT_MAX = 100
@@ -71,6 +71,7 @@ async def announce(
 ) -> Announcement | Answer:
     """Stores an announcement for the channel it names. Raises `Refused`, also as `Announcements.create`."""
     channel = channel_of(project, announcing.channel)
+    announcing = introduced(announcing, project.secret_keys)
     announcement_id = new_entry_id()
     # Measured with a time, since the entry will have one: the store says which, where nobody else does.
     timed = announcing.model_copy(update={"expires_at": announcing.expires_at or _SOME_TIME})

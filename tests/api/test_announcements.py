@@ -414,3 +414,45 @@ async def test_a_deleted_projects_announcements_are_forgotten(tenant: Tenant, sh
     await until(lambda: shared_hub.hub.directory.project(tenant.id) is None)
     shared_hub.hub.announcements.ring()
     await until(lambda: not live.version(tenant.id))
+
+
+# ---- as notifications --------------------------------------------------------------------------------
+
+
+async def test_the_messaging_api_lists_counts_and_marks_what_was_announced(tenant: Tenant) -> None:
+    """Also for a user who was never heard of: whoever asks first has it."""
+    made = await tenant.announce(body="for all", sender={"id": "a", "type": "agent", "name": "Bot"})
+
+    async def ask(method: str, path: str = "", name: str = "ann") -> dict[str, Any]:
+        address = f"/v1/messaging/notifications{path}"
+        answer = await tenant.http.request(method, address, headers=tenant.as_user(name))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    one = {"notifications": 1, "conversations": 0, "total": 1}
+    assert await ask("GET", "/unread-count", "bob") == one
+    assert (await ask("GET", "/unread-summary", "eve"))["total"] == 1
+    (found,) = (await ask("GET", "?include=sender"))["data"]
+    assert {name: found[name] for name in ("id", "title", "body", "category", "status", "created_at")} == {
+        "id": made["id"],
+        "title": "News",
+        "body": "for all",
+        "category": "system.news",
+        "status": "unseen",
+        "created_at": made["published_at"],
+    }
+    assert (found["sender"]["type"], found["sender"]["name"]) == ("agent", "Bot")
+    assert (await ask("POST", f"/{made['id']}/actions/dismiss", "zoe"))["status"] == "dismissed"
+    await ask("POST", "/actions/mark-all-seen", "tim")
+    assert (await ask("GET", f"/{made['id']}", "tim"))["status"] == "seen"
+    assert (await ask("GET", "/unread-count"))["total"] == 1
+
+
+async def test_an_announcing_key_of_the_project_is_shown_redacted(tenant: Tenant) -> None:
+    """Seed 1, handle: "For api_key actors: the redacted key value"."""
+    key, secret = new_secret_key("sender", name="CI")
+    await tenant.hub.change_project(lambda p: add_secret_key(p, key), tenant.id)
+    made = await tenant.announce(sender={"id": key.id, "type": "api_key", "handle": secret})
+    (entry,) = await tenant.entries("ann")
+    assert (entry["sender"]["name"], entry["sender"]["handle"]) == ("CI", key.redacted)
+    assert (made["sender"]["name"], made["sender"]["handle"]) == ("CI", key.redacted)

@@ -175,6 +175,22 @@ async def test_both_http_dialects_work_under_the_prefix(redis_server: RedisServe
             assert (await http.get(urljoin(page, path))).status_code == 200
 
 
+@pytest.mark.parametrize("setting", [under_mount, behind_proxy_with_root_path])
+async def test_urls_of_pages_contain_the_prefix_where_the_hub_knows_it(
+    redis_server: RedisServer, setting: Setting
+) -> None:
+    async with setting(redis_server.url) as page, client() as http:
+        http.headers.update({"authorization": "Bearer sk_dev", "x-bellhub-user": "ann"})
+        notifications = urljoin(page, "v1/messaging/notifications")
+        body = {"category": "a", "target": {"type": "user", "id": "ann"}, "title": "hello"}
+        sent = [(await http.post(notifications, json=body)).json()["id"] for _ in range(2)]
+        first = (await http.get(notifications, params={"limit": 1})).json()
+        url = first["page_info"]["next_page_url"]
+        assert url.startswith("/bell/v1/messaging/notifications?")
+        second = (await http.get(urljoin(page, url))).json()
+        assert [n["id"] for n in (*first["data"], *second["data"])] == sent[::-1]
+
+
 async def links_of_errors(http: httpx2.AsyncClient, page: str) -> set[str]:
     """Where the errors of both dialects say that they are explained, without what names the error."""
     entries = await http.get(urljoin(page, "user/v1/channels/inbox/feed/entries"), headers={"host": "localhost"})

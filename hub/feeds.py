@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hub.errors import Code, Refused
 from hub.idempotency import Idempotency
 from hub.keys import Feed, User
-from hub.model import JSON, Claims, Entry, Filters, Marked, Project
+from hub.model import JSON, Claims, Entry, Filters, Project
 from hub.notification import body_of, content, sender_of, title_of
 from hub.store import Store
 
@@ -108,11 +108,11 @@ class Feeds:
                 return feed, entry
         raise no_notification(entry_id)
 
-    async def mark(self, entry_id: str, verb: str, once: Idempotency | None) -> tuple[Marked, Entry]:
-        """What the mark did, and the entry after it. Raises `Refused` not_found."""
+    async def mark(self, entry_id: str, verb: str, once: Idempotency | None) -> Entry:
+        """The entry after the mark. Raises `Refused` not_found."""
         feed, _ = await self.find(entry_id)
-        marked = await self._store.mark(feed, [verb], [entry_id], once=once, claims=self._claims)
-        return marked, (await self.find(entry_id))[1]
+        await self._store.mark(feed, [verb], [entry_id], once=once, claims=self._claims)
+        return (await self.find(entry_id))[1]
 
     async def mark_all_seen(self, once_of: Callable[[str], Idempotency | None]) -> None:
         """Everything that is unseen now. `once_of` gives the record of each channel's step."""

@@ -42,8 +42,8 @@ class Answers:
         self._engine = engine
 
     async def recall(self, once: Idempotency) -> Answer | None:
-        """What was answered before; None where nothing was, yet."""
-        return parse(await self._run("once_recall", once))
+        """What was answered before; status 0 where the change is made and its answer to be made anew; else None."""
+        return _recalled(await self._run("once_recall", once))
 
     async def begin(self, once: Idempotency) -> Answer | None:
         """Takes the key for a request of several steps, or tells what was answered before.
@@ -70,7 +70,12 @@ class Answers:
 
 def parse(reply: list[bytes]) -> Answer | None:
     """The answer in a script's reply; None where it has none (yet)."""
+    found = _recalled(reply)
+    return found if found and found.status else None
+
+
+def _recalled(reply: list[bytes]) -> Answer | None:
     if reply[0] != b"recalled":
         return None
     status, _, body = text(reply[1]).partition(" ")
-    return Answer(int(status), body) if status.isdigit() and status != "0" else None
+    return Answer(int(status), body) if status.isdigit() else None

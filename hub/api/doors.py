@@ -26,7 +26,7 @@ from hub.frames import dumps
 from hub.idempotency import Answers, Idempotency
 from hub.keys import User
 from hub.lists import LIMIT, LIMIT_MAX, Window, parse_place
-from hub.model import JSON, Answer, Marked
+from hub.model import JSON, Answer
 from hub.rates import Rates
 
 log = logging.getLogger("bellhub.api")
@@ -38,6 +38,7 @@ KEY_MAX = 255
 """Characters in an `Idempotency-Key`."""
 _NOT_KEPT = (401, 403, 429)
 """Answers that depend on more than what was asked: the same request may do better with another token, or later."""
+_REPLAYED = {"idempotent-replayed": "true"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 _T = TypeVar("_T")
@@ -260,7 +261,7 @@ class Door:
                     first = None
         except Refused as refused:
             raise _naming_key(refused, asked) from None
-        if first is not None:
+        if first is not None and first.status:
             return again(first)
 
         async def doing(request: Request) -> Response:
@@ -277,6 +278,8 @@ class Door:
             return response
         if once is Once.SCRIPT and response.status_code < 300:
             return response
+        if first is not None:
+            response.headers.update(_REPLAYED)
         given = Answer(response.status_code, bytes(response.body).decode())
         try:
             first = await self._answers.finish(record, given)
@@ -303,12 +306,7 @@ def _naming_key(refused: Refused, asked: Asked) -> Refused:
 def again(first: Answer) -> Response:
     """The first answer once more. A conflict that was kept is one that stays."""
     final = {"x-should-retry": "false"} if first.status == 409 else {}
-    return answer(first.body, first.status, final | {"idempotent-replayed": "true"})
-
-
-def changed(marked: Marked, text: str) -> Response:
-    """The answer to a mark. Where a key brought back one whose answer was lost, it is made anew, and says so."""
-    return answer(text, headers={"idempotent-replayed": "true"} if marked.replayed else None)
+    return answer(first.body, first.status, final | _REPLAYED)
 
 
 def answer(text: str, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from hub import codec
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, answer, bad_param, changed, limit_of, once_of, parsed, read_json
+from hub.api.doors import Door, Once, answer, bad_param, limit_of, once_of, parsed, read_json
 from hub.errors import Code, Refused
 from hub.frames import IDS, PAGE, dumps, page_object
 from hub.keys import Feed
@@ -81,8 +81,8 @@ class FeedApi:
         flags = _flags(await _body(request), "")
         entry = await self._one(feed, request.path_params["entry_id"], caller)
         verbs = _verbs(flags, entry)
-        marked = await self._store.mark(feed, verbs, [entry.id], once=once_of(request), claims=caller.claims)
-        return changed(marked, (await self._one(feed, entry.id, caller)).json())
+        await self._store.mark(feed, verbs, [entry.id], once=once_of(request), claims=caller.claims)
+        return answer((await self._one(feed, entry.id, caller)).json())
 
     async def update_entries(self, request: Request, caller: Caller) -> Response:
         """Sets states of several entries: all of them, or none."""
@@ -90,9 +90,9 @@ class FeedApi:
         ids, flags = _batch(await _body(request))
         entries = await self._store.entries(feed, ids, caller.claims)
         verbs = _verbs(flags, entries[0])
-        marked = await self._store.mark(feed, verbs, ids, once=once_of(request), claims=caller.claims)
+        await self._store.mark(feed, verbs, ids, once=once_of(request), claims=caller.claims)
         entries = await self._store.entries(feed, ids, caller.claims)
-        return changed(marked, f"[{','.join(entry.json() for entry in entries)}]")
+        return answer(f"[{','.join(entry.json() for entry in entries)}]")
 
     async def counts(self, request: Request, caller: Caller) -> Response:
         """What a badge shows."""
@@ -106,7 +106,7 @@ class FeedApi:
         once = once_of(request)
         marked = await self._store.mark_upto(feed, [verb], upto, topic=topic, once=once, claims=caller.claims)
         value = {"cursor": marked.cursor, "changed": marked.number, "counts": asdict(marked.counts)}
-        return changed(marked, dumps(value))
+        return answer(dumps(value))
 
     async def explain(self, request: Request, caller: Caller) -> Response:
         """Why the badge says what it says: the newest entries behind each count."""

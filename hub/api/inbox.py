@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, answer, bad_param, changed, limit_of, once_of, parsed, step_of
+from hub.api.doors import Door, Once, answer, bad_param, limit_of, once_of, parsed, step_of
 from hub.feeds import Feeds, Part, Position, Wanted, no_notification
 from hub.frames import dumps
 from hub.model import JSON
@@ -104,8 +104,8 @@ class InboxApi:
     async def _mark(self, request: Request, caller: Caller, verb: str) -> Response:
         include = _include(request)
         entry_id = request.path_params["entry_id"]
-        marked, entry = await self._their(request, caller).mark(entry_id, verb, once_of(request))
-        return changed(marked, dumps(notification(entry, include)))
+        entry = await self._their(request, caller).mark(entry_id, verb, once_of(request))
+        return answer(dumps(notification(entry, include)))
 
     def _feeds(self, caller: Caller) -> Feeds | None:
         """The feeds of the user that the caller is, or acts for."""

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` on what changes one feed (docs/api.md, Idempotency): PATCH of one entry, of several, mark-all."""
+"""`Idempotency-Key` on what changes one feed (docs/api.md, Idempotency): PATCHes, mark-all, an action of Messaging."""
 
 import asyncio
 import re
@@ -53,7 +53,13 @@ async def all_of_them(http: Http, key: str, ids: list[str]) -> Response:
     return await http.post(f"{FEED}/mark-all", json={"verb": "read"}, headers={"idempotency-key": key})
 
 
-every = pytest.mark.parametrize("ask", [one, several, all_of_them], ids=lambda ask: ask.__name__)
+async def action(http: Http, key: str, ids: list[str]) -> Response:
+    """The Messaging API, as the same user."""
+    headers = {"idempotency-key": key, "authorization": f"Bearer {http.headers['x-notiflows-user-key']}"}
+    return await http.post(f"/v1/messaging/notifications/{ids[0]}/actions/read", headers=headers)
+
+
+every = pytest.mark.parametrize("ask", [one, several, all_of_them, action], ids=lambda ask: ask.__name__)
 
 
 def replayed(answer: Response) -> bool:
@@ -212,7 +218,8 @@ async def test_the_key_belongs_to_the_user_the_method_and_the_route(hub: Running
 async def test_a_key_has_1_to_255_characters(hub: RunningHub, http: Http, ask: Ask, length: int, ann: str) -> None:
     ids = [await hub.send(ann)]
     answer = await ask(http, "x" * length, ids)
-    assert details(answer, 400, "bad_request") == {"reason": "invalid_param", "param": "Idempotency-Key"}
+    assert answer.status_code == 400
+    assert answer.json()["error"]["details"] == {"reason": "invalid_param", "param": "Idempotency-Key"}
     assert f"{length} characters, 1 to 255" in answer.json()["error"]["message"]
     assert (await shown(http, ids[0]))["status"] == "unseen"
     first = await ask(http, "x" * 255, ids)
@@ -308,6 +315,8 @@ async def check_made_once(hub: RunningHub, ask: Ask, ids: list[str]) -> None:
         match ask.__name__:
             case "one":
                 assert first.json() == entries[0]
+            case "action":
+                assert (first.json()["id"], first.json()["read_at"]) == (ids[0], entries[0]["read_at"])
             case "several":
                 assert first.json() == entries
             case _:
@@ -325,7 +334,7 @@ async def test_a_hub_killed_between_the_change_and_the_answer(
     redis_server: RedisServer, start_hub: StartHub, ask: Ask
 ) -> None:
     other = await start_hub()
-    ids = [await other.send("ann") for _ in range(1 if ask is one else 3)]
+    ids = [await other.send("ann") for _ in range(1 if ask in (one, action) else 3)]
     async with losing_marks(redis_server) as proxy:
         victim = await asyncio.to_thread(HubProcess, env={"REDIS_URL": proxy.url})
         try:
@@ -347,7 +356,7 @@ async def test_503_is_not_remembered_and_what_it_did_not_say_was_done_is_not_don
 ) -> None:
     """docs/api.md: "After 500 or 503 nobody knows: send it again with the same key"."""
     other = await start_hub()
-    ids = [await other.send("ann") for _ in range(1 if ask is one else 3)]
+    ids = [await other.send("ann") for _ in range(1 if ask in (one, action) else 3)]
     async with losing_marks(redis_server) as proxy:
         unlucky = await start_hub(redis_url=proxy.url)
         async with asking(unlucky, ask, ids) as request:
@@ -355,7 +364,7 @@ async def test_503_is_not_remembered_and_what_it_did_not_say_was_done_is_not_don
             proxy.lose = lambda message: False
             proxy.cut_now()
             answer = await request
-        details(answer, 503, "unavailable")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
         assert answer.headers["retry-after"] == "1"
     await check_made_once(other, ask, ids)
 

@@ -106,7 +106,7 @@ async def killed_on_the_way(
     await lapsed(redis)
 
 
-@pytest.mark.parametrize("number", [1, 4, 8])
+@pytest.mark.parametrize("number", [1, 5])
 async def test_a_hub_killed_among_several_targets_leaves_none_out_and_none_twice(
     redis_server: RedisServer, start_hub: StartHub, number: int
 ) -> None:
@@ -122,18 +122,17 @@ async def test_a_hub_killed_among_several_targets_leaves_none_out_and_none_twice
         assert (again.text, replayed(again)) == (answer.text, True)
 
 
-@pytest.mark.parametrize("verb", MARKS)
 async def test_a_hub_killed_between_a_mark_and_its_answer_has_marked_once(
-    redis_server: RedisServer, start_hub: StartHub, verb: str
+    redis_server: RedisServer, start_hub: StartHub
 ) -> None:
     other = await start_hub()
     entry_id = await other.send("ann")
-    await killed_on_the_way(redis_server, other, MARKED, 1, MARKS[verb], entry_id)
+    await killed_on_the_way(redis_server, other, MARKED, 1, MARKS["read"], entry_id)
     async with owner(other) as http:
         top, _ = await other.hub.store.counts(User("default", "ann").feed("inbox"))
-        answer = await MARKS[verb](http, entry_id)
+        answer = await MARKS["read"](http, entry_id)
         assert (answer.status_code, replayed(answer)) == (200, True)
-        assert answer.json()["dismissed_at" if verb == "dismiss" else f"{verb}_at"]
+        assert answer.json()["status"] == "read"
         assert (await other.hub.store.counts(User("default", "ann").feed("inbox")))[0] == top
 
 

@@ -28,9 +28,9 @@ from hub.users import Users
 
 log = logging.getLogger("bellhub.fanout")
 
-CHUNK = 200
+CHUNK = 100
 """Recipients between two looks at the queue."""
-AT_ONCE = 8
+AT_ONCE = 2
 """Entries that are on their way to the store together: a send beside them waits for no more."""
 LEASE_S = 5.0
 """How long a hub may take for a chunk before another one does it again."""

@@ -21,12 +21,14 @@ import msgpack
 import redis
 import websockets
 
-from hub import auth
+from hub import auth, keys
 from hub.app import Hub, create_app, store_client
 from hub.engine import Engine
 from hub.frames import MSGPACK_PROTOCOL
+from hub.keys import User
 from hub.model import Project
-from hub.projects import Projects, add_origin, add_secret_key, add_signing_key
+from hub.profiles import encode, new_profile
+from hub.projects import DEFAULT, Projects, add_origin, add_secret_key, add_signing_key
 from hub.server import Server, listen
 from hub.settings import Settings
 from hub.store import Store
@@ -118,6 +120,19 @@ async def set_up(redis_url: str, origins: tuple[str, ...] = ()) -> tuple[str, st
         project = await projects.change(project.id, lambda p, o=origin: add_origin(p, o))
     await client.aclose()
     return project.api_key, secret
+
+
+def subscribed(server: RedisServer, topic: str, count: int) -> list[User]:
+    """Users of the default project's directory, subscribed to a topic: written as the hub would, all at once."""
+    users = [User(DEFAULT, f"user-{number:06}") for number in range(count)]
+    pipe = server.client.pipeline(transaction=False)
+    for number, user in enumerate(users):
+        us = 1_790_000_000_000_000 + number // 250  # those of one request share their time
+        pipe.hset(keys.profiles(DEFAULT), user.name, encode(new_profile(DEFAULT, user.name, us)))
+        pipe.zadd(keys.users(DEFAULT), {user.name: us})
+        pipe.zadd(keys.topic(DEFAULT, topic), {user.name: us})
+    pipe.execute()
+    return users
 
 
 class Doors:

@@ -298,7 +298,7 @@ class RestDoor:
         self._load = load
         self._secret = secret
         self._on_stored = on_stored
-        self._idle: list[_Producer] = []
+        self._idle: deque[_Producer] = deque()  # in turn: a server ends one that says nothing for long
         self._waiting: deque[bytes] = deque()
         self._all: list[_Producer] = []
 
@@ -309,12 +309,12 @@ class RestDoor:
                 lambda: _Producer(self._answered, self._load.fail), "127.0.0.1", port
             )
             self._all.append(producer)
-        self._idle = list(self._all)
+        self._idle.extend(self._all)
 
     def send(self, user: str, number: int) -> None:
         request = rest_request(self._secret, user, number)
         if self._idle:
-            self._idle.pop().ask(request)
+            self._idle.popleft().ask(request)
         else:
             self._waiting.append(request)
 

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from tests.bench import load, reference
+from tests.bench import fanout, load, reference
 from tests.bench.__main__ import Bench, Row, arguments, fitting, line
 from tests.bench.load import Load, Session, Tally, client_frame, masked, split_frames
 from tests.bench.processes import Cores, ServerProcess, cpu_us, rss_kib
@@ -212,3 +212,14 @@ def test_what_cannot_be_run_is_refused_by_name(argv: list[str], capsys: pytest.C
         arguments(argv)
     told = capsys.readouterr().err
     assert "'fly'; there are send" in told or "seconds" in told
+
+
+async def test_a_fan_out_is_measured_beside_other_sends_and_reaches_everybody_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = fanout.arguments(["--recipients", "300", "--rate", "50", "--seconds", "0.4"])
+    assert await fanout.bench(asked, Cores()) == 0
+    figures = {line[:76].strip(): line[76:].split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert float(figures["fan-out to 300 of a topic"]) > 0
+    assert float(figures["send to receipt at 50/s, p99, meanwhile"]) > 0
+    assert figures["recipients without exactly one entry"] == "0.00"

@@ -9,27 +9,12 @@ from typing import Any
 import pytest
 
 from hub import keys
-from hub.keys import User
-from hub.profiles import encode, new_profile
-from tests.harness import HubProcess, RedisServer, set_up
+from tests.harness import HubProcess, RedisServer, set_up, subscribed
 
 RECIPIENTS = 10_000
 PATIENCE_S = 90.0
 TOPIC = "everybody"
 pytestmark = pytest.mark.chaos
-
-
-def crowd(redis: RedisServer, count: int) -> list[User]:
-    """Users of a project's directory, all of them subscribed to `TOPIC`, written at once."""
-    users = [User("default", f"user-{number:06}") for number in range(count)]
-    pipe = redis.client.pipeline(transaction=False)
-    for number, user in enumerate(users):
-        us = 1_790_000_000_000_000 + number // 250  # bulk subscriptions share their time
-        pipe.hset(keys.profiles("default"), user.name, encode(new_profile("default", user.name, us)))
-        pipe.zadd(keys.users("default"), {user.name: us})
-        pipe.zadd(keys.topic("default", TOPIC), {user.name: us})
-    pipe.execute()
-    return users
 
 
 def ask(redis: RedisServer, commands: Iterator[tuple[str, ...]]) -> list[Any]:
@@ -67,7 +52,7 @@ async def start(hub: HubProcess, redis: RedisServer) -> str:
 async def test_every_subscriber_has_exactly_one_entry_though_hubs_are_killed_in_the_middle(
     redis_server: RedisServer,
 ) -> None:
-    users = await asyncio.to_thread(crowd, redis_server, RECIPIENTS)
+    users = await asyncio.to_thread(subscribed, redis_server, TOPIC, RECIPIENTS)
     client = redis_server.client
     hub = HubProcess("--redis-url", redis_server.url)
     try:

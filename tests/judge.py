@@ -55,6 +55,8 @@ class Record:
     total_unseen: int
     total_unread: int
     channel: str = "inbox"
+    announced: frozenset[str] = frozenset()
+    """Those of `sent` that were announced: they were made before they reached the feed."""
     unanswered: bool = False
     """Some producer's request got no answer: more may have been sent or withdrawn than is listed."""
 
@@ -207,18 +209,19 @@ def _check_event(record: Record, history: History, event: Frame) -> Iterator[str
         yield f"{at}: counts {event['counts']}, a recount gives {counts}"
     match event["type"]:
         case "entry":
-            yield from _check_entry(history, event, at)
+            yield from _check_entry(record, history, event, at)
         case "state":
             yield from _check_state(before, event, at)
         case _:
             yield from _check_gone(record, before, event, at)
 
 
-def _check_entry(history: History, event: Frame, at: str) -> Iterator[str]:
+def _check_entry(record: Record, history: History, event: Frame, at: str) -> Iterator[str]:
     entry, time = event["entry"], shown(micros(event["cursor"]))
     if entry["id"] in history.feed or entry["id"] in history.gone:
         yield f"{at}: entry {entry['id']} for the second time"
-    if entry["sent_at"] != time or entry["created_at"] != time:
+    announced = entry["id"] in record.announced and entry["created_at"] <= time
+    if entry["sent_at"] != time or not (announced or entry["created_at"] == time):
         yield f"{at}: entry {entry['id']} was sent at {entry['sent_at']}, its event was at {time}"
     if entry["status"] != "unseen" or any(entry[name] is not None for name in TIMES):
         yield f"{at}: entry {entry['id']} is new and has marks"

@@ -287,12 +287,19 @@ async def everything(doors: Doors, user: str, **query: str) -> tuple[list[Frame]
 
 
 async def verdict(
-    doors: Doors, user: str, producer: Producer, *followers: Follower, more: Iterable[str] = ()
+    doors: Doors,
+    user: str,
+    producer: Producer,
+    *followers: Follower,
+    more: Iterable[str] = (),
+    announced: Iterable[str] = (),
 ) -> Record:
     """Waits until all is quiet, then has the judge find nothing wrong; the record.
 
-    The first follower must have followed from the start. `more`: ids that were sent in other ways.
+    The first follower must have followed from the start. `more`: ids that were sent in other ways;
+    `announced` to everybody.
     """
+    more = [*more, *announced]
     async with Follower(doors, user) as fresh:
         assert fresh.cursor is not None
         for follower in followers:
@@ -303,6 +310,7 @@ async def verdict(
             sessions=[follower.connections for follower in (*followers, fresh)],
             sent=[*producer.sent_to(user), *more],
             withdrawn=[],
+            announced=frozenset(announced),
             items=items,
             dismissed=dismissed,
             total_unseen=last["total_unseen"],

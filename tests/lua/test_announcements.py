@@ -1,6 +1,7 @@
 """What is announced and how it comes into feeds, one behaviour a test, on a real Redis: no hub."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -47,9 +48,11 @@ class Side:
         assert isinstance(made, Announcement)
         return made
 
-    async def try_announce(self, title: str, once: Idempotency | None = None, **fields: Any) -> Announcement | Answer:
+    async def try_announce(
+        self, title: str, once: Idempotency | None = None, project: str = "default", **fields: Any
+    ) -> Announcement | Answer:
         announcing = read_announcing({"category": "system.news", "title": title} | fields)
-        return await announce_here(self.announcements, PROJECT, announcing, once)
+        return await announce_here(self.announcements, dataclasses.replace(PROJECT, id=project), announcing, once)
 
     async def withdraw(self, announcement: Announcement) -> Announcement:
         return await self.announcements.withdraw("default", announcement.id)
@@ -351,6 +354,26 @@ async def test_whoever_has_not_heard_of_the_withdrawal_cannot_bring_it_back(here
     await here.withdraw(made)
     assert await here.ids() == []
     assert await there.ids() == []
+
+
+async def test_one_that_is_brought_late_finds_that_the_feed_has_gone_on(
+    here: Side, there: Side, redis_server: RedisServer
+) -> None:
+    made = await here.announce()
+    await there.look()
+    assert await here.ids() == [made.id]
+    await here.withdraw(made)
+    assert await here.ids() == []
+    await there.store.bring(INBOX, 0)  # as when its script was on its way all the time
+    assert events_of(redis_server) == ["entry", "gone"]
+
+
+async def test_a_feed_that_has_lost_its_number_has_no_entry_twice(here: Side, redis_server: RedisServer) -> None:
+    made = await here.announce()
+    await here.store.mark(INBOX, ["read"], [made.id])
+    redis_server.client.delete(ANN.meta)
+    assert await here.ids(status="read") == [made.id]
+    assert events_of(redis_server) == ["entry", "state"]
 
 
 async def test_whoever_brought_it_without_having_heard_of_the_withdrawal_is_corrected(here: Side, there: Side) -> None:

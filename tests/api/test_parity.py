@@ -1,6 +1,7 @@
 """One store behind every door: what is done at one of them looks the same at all of them, and is one event.
 
-Doors that change an entry: the socket, the User API, the Messaging API, the command line.
+Doors that change an entry: the socket, the User API, the Messaging API, the command line, runs of notiflows. The Admin
+API shows it as a delivery.
 """
 
 import asyncio
@@ -46,6 +47,7 @@ class World:
     user: Http
     messaging: Http
     key: Http
+    admin: Http
     socket: Client
 
     async def command(self, *args: str) -> Any:
@@ -63,12 +65,13 @@ def hub(shared_hub: RunningHub) -> RunningHub:
 
 @asynccontextmanager
 async def world_of(hub: RunningHub, ann: str) -> AsyncIterator[World]:
-    async with hub.http() as user, hub.http() as messaging, hub.http() as key:
+    async with hub.http() as user, hub.http() as messaging, hub.http() as key, hub.http() as admin:
         user.headers.update(hub.user_headers(ann))
         messaging.headers.update({"x-notiflows-api-key": hub.api_key, "authorization": f"Bearer {hub.token(ann)}"})
         key.headers.update(hub.producer | {"x-bellhub-user": ann})
+        admin.headers.update({"x-notiflows-api-key": hub.api_key, "x-notiflows-secret-key": hub.secret})
         socket = await hub.connect(ann, subscribe=False)
-        yield World(hub, ann, user, messaging, key, socket)
+        yield World(hub, ann, user, messaging, key, admin, socket)
         await socket.close()
 
 
@@ -173,8 +176,11 @@ COUNTS = {
 # ---- how it looks ------------------------------------------------------------------------------------
 
 
-async def everywhere(world: World, entry_id: str) -> dict[str, Any]:
-    """The entry, once it was seen to be the same at every door: as the User API shows it, and `updated_at`."""
+async def everywhere(world: World, entry_id: str, *, logged: bool = True) -> dict[str, Any]:
+    """The entry, once it was seen to be the same at every door: as the User API shows it, and `updated_at`.
+
+    `logged`: it is a delivery, too; what is announced is not.
+    """
     one = (await world.user.get(f"{ENTRIES}/{entry_id}")).json()
     status = one["status"]
     listed = (await world.user.get(ENTRIES, params={"status": status})).json()["items"]
@@ -191,6 +197,13 @@ async def everywhere(world: World, entry_id: str) -> dict[str, Any]:
     if one["actor"] is not None:
         assert notification["sender"]["handle"] == one["actor"]["email"]
         assert notification["resource"]["id"] == one["resource"]["id"]
+    delivery = await world.admin.get(f"/admin/v1/users/{world.name}/deliveries/{entry_id}")
+    assert delivery.status_code == (200 if logged else 404)
+    if logged:
+        times = ("created_at", "sent_at", "seen_at", "read_at", "clicked_at", "archived_at", "dismissed_at")
+        shared = ("id", "topic", "data", *times)
+        assert {name: delivery.json()[name] for name in shared} == {name: one[name] for name in shared}
+        assert delivery.json()["updated_at"] == notification["updated_at"]
     return one | {"updated_at": notification["updated_at"]}
 
 
@@ -266,26 +279,30 @@ async def both(world: World) -> list[Client]:
 
 
 async def send_over_rest(world: World) -> str:
-    return await world.hub.send(world.name, "Order 17", body="soon", url="/17", topic="orders", source_key="s")
+    more = {"body": "soon", "url": "/17", "data": {"number": 17}, "source_key": "s"}
+    return await world.hub.send(world.name, "Order 17", **more)
 
 
 async def send_by_command(world: World) -> str:
-    options = (
-        "--body",
-        "soon",
-        "--url",
-        "/17",
-        "--topic",
-        "orders",
-        "--category",
-        "order.updated",
-        "--source-key",
-        "s",
-    )
+    options = ["--body", "soon", "--url", "/17", "--data", '{"number": 17}', "--source-key", "s"]
+    options += ["--category", "order.updated"]
     return str((await world.command("send", world.name, "Order 17", *options))["id"])
 
 
-@pytest.mark.parametrize("send", [send_over_rest, send_by_command], ids=lambda door: door.__name__)
+async def run_a_notiflow(world: World) -> str:
+    template = {"title": "Order {{ data.number }}", "body": "soon", "action_url": "/{{ data.number }}"}
+    definition = {"name": "Orders", "category": "order.updated", "template": template}
+    assert (await world.admin.put("/admin/v1/notiflows/orders", json=definition)).status_code in (200, 201)
+    body = {"recipients": [{"external_id": world.name}], "data": {"number": 17}}
+    assert (await world.admin.post("/admin/v1/notiflows/orders/run", json=body)).status_code == 202
+    deliveries: list[Any] = []
+    while not deliveries:  # it is logged after it is in the feed
+        page = await world.admin.get("/admin/v1/deliveries", params={"limit": 1})
+        deliveries = [one for one in page.json()["items"] if one["recipient"]["external_id"] == world.name]
+    return str(deliveries[0]["id"])
+
+
+@pytest.mark.parametrize("send", [send_over_rest, send_by_command, run_a_notiflow], ids=lambda door: door.__name__)
 async def test_an_entry_is_the_same_whoever_sends_it(world: World, send: Callable[[World], Awaitable[str]]) -> None:
     sessions = await both(world)
     entry_id = await send(world)
@@ -294,8 +311,8 @@ async def test_an_entry_is_the_same_whoever_sends_it(world: World, send: Callabl
     (event,) = await told(world, START, *sessions)
     del shown["updated_at"]
     assert (event["type"], event["entry"], event["counts"]["total"]) == ("entry", shown, 1)
-    assert shown["data"] == {"title": "Order 17", "body": "soon", "action_url": "/17"}
-    assert (shown["category"], shown["notiflow_handle"], shown["topic"]) == ("order.updated",) * 2 + ("orders",)
+    assert shown["data"] == {"title": "Order 17", "body": "soon", "action_url": "/17", "number": 17}
+    assert shown["category"] == "order.updated"
 
 
 async def take_over_rest(world: World, entry_id: str) -> None:
@@ -368,7 +385,7 @@ async def test_what_was_announced_can_be_marked_at_once_at_every_door(
         entry_id = await announce(world)
         await until(lambda: hub.hub.store.live.newest(User("default", "ann").feed("inbox")))
         await door(world, "read", entry_id)
-        assert (await everywhere(world, entry_id))["status"] == "read"
+        assert (await everywhere(world, entry_id, logged=False))["status"] == "read"
         assert await counts_everywhere(world) == {"unseen": 0, "unread": 0, "total": 1}
-        assert (await everywhere(other, entry_id))["status"] == "unseen"
+        assert (await everywhere(other, entry_id, logged=False))["status"] == "unseen"
         assert await counts_everywhere(other) == {"unseen": 1, "unread": 1, "total": 1}

@@ -247,8 +247,14 @@ class Store:
 
     async def revoke(self, user: User) -> int:
         """Refuses the user's tokens issued before now (seconds, rounded up); every hub ends their sessions."""
-        reply = await self._engine.run("revoke", {"meta": user.meta, "events": user.events}, {})
-        return int(reply[1])
+        before, _ = await self.revoke_once(user, None)
+        return before
+
+    async def revoke_once(self, user: User, once: Idempotency | None) -> tuple[int, bool]:
+        """As `revoke`; and whether it is what the same request did before. Raises `Refused` idempotency_key_reused."""
+        keys, args = operands(once, user.meta)
+        word, before = await self._engine.run("revoke", keys | {"meta": user.meta, "events": user.events}, args)
+        return int(before), word == b"replayed"
 
     async def has_feeds(self, user: User) -> bool:
         """Whether anything was ever in a feed of the user's, or is."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from hub import keys, profiles
 from hub.engine import Engine, text
 from hub.errors import Code, Refused, unavailable
+from hub.idempotency import Idempotency, operands
 from hub.indexes import index_page
 from hub.keys import User
 from hub.lists import Listed, Place, Window
@@ -61,6 +62,7 @@ class Outcome:
     subscription: Subscription | None
     why: str = ""
     new: bool = False
+    replayed: bool = False
 
 
 class Users:
@@ -171,14 +173,16 @@ class Users:
 
     # ---- topics --------------------------------------------------------------------------------------
 
-    async def subscribe(self, project_id: str, name: str, topic: str) -> tuple[Subscription, bool]:
-        """Subscribes a user; whether they were not before. The topic is created with its first subscriber.
+    async def subscribe(
+        self, project_id: str, name: str, topic: str, once: Idempotency | None = None
+    ) -> tuple[Subscription, Outcome]:
+        """Subscribes a user. The topic is created with its first subscriber.
 
         Raises `Refused`: not_found for an unknown user, invalid_request for one who is in `TOPICS` topics.
         """
-        (outcome,) = await self.subscribe_many(project_id, topic, [name])
+        (outcome,) = await self.subscribe_many(project_id, topic, [name], once)
         if outcome.subscription is not None:
-            return outcome.subscription, outcome.new
+            return outcome.subscription, outcome
         if outcome.why == _WHY[b"unknown"]:
             raise no_user(name)
         message = f"this user is in {TOPICS} topics, at most {TOPICS}"
@@ -193,13 +197,16 @@ class Users:
         if outcome.subscription is None:
             raise _no_subscription(topic)
 
-    async def subscribe_many(self, project_id: str, topic: str, names: Sequence[str]) -> list[Outcome]:
-        """Subscribes users, each for themselves: in chunks, and again makes no difference."""
+    async def subscribe_many(
+        self, project_id: str, topic: str, names: Sequence[str], once: Idempotency | None = None
+    ) -> list[Outcome]:
+        """Subscribes users, each for themselves: in chunks, and again makes no difference. `once`: with one user."""
+        idem, args = operands(once, keys.topics(project_id))
         keys_of = self._keys(project_id) | {
             "topics": keys.topics(project_id),
             "topic": keys.topic(project_id, topic),
         }
-        return await self._many("topic_subscribe", keys_of, {"most": TOPICS}, project_id, topic, names)
+        return await self._many("topic_subscribe", keys_of | idem, args | {"most": TOPICS}, project_id, topic, names)
 
     async def unsubscribe_many(self, project_id: str, topic: str, names: Sequence[str]) -> list[Outcome]:
         """Ends subscriptions, each for itself: in chunks. The topic stays, also with its last subscriber gone."""
@@ -282,10 +289,10 @@ class Users:
         for first in range(0, len(names), CHUNK):
             chunk = names[first : first + CHUNK]
             of = [keys.topics_of(project_id, name) for name in chunk]
-            _, *flat = await self._engine.run(script, keys_of, args | {"name": topic}, chunk, of)
+            head, *flat = await self._engine.run(script, keys_of, args | {"name": topic}, chunk, of)
             for name, word, since in zip(chunk, flat[::2], flat[1::2], strict=True):
                 subscription = Subscription(project_id, name, topic, int(since)) if word not in _WHY else None
-                outcomes.append(Outcome(name, subscription, _WHY.get(word, ""), word == b"new"))
+                outcomes.append(Outcome(name, subscription, _WHY.get(word, ""), word == b"new", head == b"replayed"))
         return outcomes
 
     async def _known(self, project_id: str, name: str) -> None:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from hub import profiles
 from hub.api.callers import Caller
-from hub.api.doors import Door, Endpoint, Once, answer, bad_param, read_json, window_of
+from hub.api.doors import Door, Endpoint, Once, answer, bad_param, once_of, read_json, window_of
 from hub.bodies import Part, TopicName, read_body
 from hub.codec import check_user
 from hub.errors import Refused
@@ -67,7 +67,7 @@ class AdminApi:
             route("PUT", settings, self.update_settings),
             route("DELETE", settings, self.delete_settings),
             route("GET", f"{user}/subscriptions", self.list_subscriptions),
-            route("POST", f"{user}/subscriptions", self.subscribe, Once.STEPS),
+            route("POST", f"{user}/subscriptions", self.subscribe, Once.ANSWER),
             route("GET", f"{user}/subscriptions/{{topic}}", self.get_subscription),
             route("DELETE", f"{user}/subscriptions/{{topic}}", self.unsubscribe),
             route("GET", "/topics", self.list_topics),
@@ -153,8 +153,9 @@ class AdminApi:
         """Subscribes a user, 201; 200 where they were. The topic is created if need be."""
         name = _user(request)
         topic = read_body(Subscribing, await read_json(request)).topic_name
-        subscription, new = await self._users.subscribe(caller.project.id, name, topic)
-        return answer(dumps(subscription.shown()), 201 if new else 200)
+        subscription, outcome = await self._users.subscribe(caller.project.id, name, topic, once_of(request))
+        headers = {"idempotent-replayed": "true"} if outcome.replayed else None
+        return answer(dumps(subscription.shown()), 201 if outcome.new else 200, headers)
 
     async def get_subscription(self, request: Request, caller: Caller) -> Response:
         """A user's subscription to a topic; 404 where there is none."""

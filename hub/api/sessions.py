@@ -5,7 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, answer, bad_param
+from hub.api.doors import Door, Once, about, answer, bad_param
 from hub.codec import check_user
 from hub.errors import Code, Refused
 from hub.frames import dumps
@@ -30,7 +30,7 @@ class SessionsApi:
             route("GET", f"{user}/sessions", self.list_sessions, "admin"),
             route("DELETE", f"{user}/sessions", self.end_sessions, "admin"),
             route("DELETE", f"{user}/sessions/{{session_id}}", self.end_session, "admin"),
-            route("POST", f"{user}/revoke", self.revoke, "admin", once=Once.STEPS),
+            route("POST", f"{user}/revoke", self.revoke, "admin", once=Once.SCRIPT),
         ]
 
     async def list_sessions(self, request: Request, caller: Caller) -> Response:
@@ -58,8 +58,10 @@ class SessionsApi:
 
     async def revoke(self, request: Request, caller: Caller) -> Response:
         """Refuses every token issued to the user before now; the sessions that came with one end."""
-        before = await self._store.revoke(_user(request, caller))
-        return answer(dumps({"revoked_before": timestamp(before * 1_000_000)}))
+        user = _user(request, caller)
+        before, replayed = await self._store.revoke_once(user, about(request, user))
+        headers = {"idempotent-replayed": "true"} if replayed else None
+        return answer(dumps({"revoked_before": timestamp(before * 1_000_000)}), headers=headers)
 
 
 def _user(request: Request, caller: Caller) -> User:

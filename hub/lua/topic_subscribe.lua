@@ -1,7 +1,16 @@
 -- Subscribe known users to a topic, which comes into being with its first one. `of`: the topics of each.
+-- uses: once
 -- keys: users topics topic ...of
 -- args: name most:int ...names
--- returns: {'ok', word, since_us, ...}  (a user each: new, known, unknown, or full: in `most` topics already)
+-- returns: {'ok'|'replayed', word, since_us, ...}  (a user each: new, known, unknown, or full: in `most` topics already)
+--   | {'idempotency_key_reused'}  (with a key: of one user)
+
+local memory = recall()
+if memory then
+  if memory[1] ~= 'recalled' then return memory end
+  local word, since = string.match(memory[2], '^0 (%l+) (%d+)$')
+  return {'replayed', word or 'known', since or '0'}  -- or: the whole answer is kept by now, and will be given
+end
 
 local clock = redis.call('TIME')
 local now = string.format('%.0f', clock[1] * 1000000 + clock[2])
@@ -21,4 +30,5 @@ for i, user in ipairs(names) do
   reply[#reply + 1] = since and string.format('%.0f', since) or ''
 end
 if created then redis.call('ZADD', topics, 'NX', now, name) end
+if reply[3] ~= '' then memorize('0 ' .. reply[2] .. ' ' .. reply[3]) end
 return reply

@@ -280,9 +280,9 @@ async def test_a_topic_comes_into_being_with_its_first_subscriber_and_stays_when
 ) -> None:
     await upsert(users)
     assert (await users.topics("default", Window())).items == ()
-    first, new = await users.subscribe("default", "ann", "news")
+    first, made = await users.subscribe("default", "ann", "news")
     second, again = await users.subscribe("default", "ann", "news")
-    assert (new, again, first) == (True, False, second)
+    assert (made.new, again.new, first) == (True, False, second)
     await users.unsubscribe("default", "ann", "news")
     assert [name for _, name in (await users.topics("default", Window())).items] == ["news"]
     assert (await refusal(users.unsubscribe("default", "ann", "news"))).details["resource"] == "subscription"

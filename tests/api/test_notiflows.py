@@ -9,7 +9,7 @@ import pytest
 
 from hub import keys
 from hub.profiles import UserFields
-from tests.harness import PATIENCE_S, RunningHub
+from tests.harness import PATIENCE_S, RunningHub, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TEMPLATE = {"title": "Order {{ data.order }} has shipped", "action_url": "/orders/{{ data.order }}"}
@@ -133,6 +133,15 @@ async def test_development_mode_has_one_to_begin_with_which_can_be_replaced(star
     hub.api_key, hub.secret = "pk_dev", "sk_dev"
     welcome = (await call(hub, "GET", "/notiflows/welcome")).json()
     assert welcome["active"]
+    assert (await run(hub, "welcome", {"recipients": [{"external_id": "ann", "first_name": "Ann"}]})).status_code == 202
+    phone = await hub.connect()
+    await phone.send("auth", api_key="pk_dev", user="ann")
+    await phone.ask("subscribe", channel="inbox")
+    await until(
+        lambda: any(
+            frame["type"] in ("entry", "subscribed") and "Welcome, Ann!" in str(frame) for frame in phone.frames
+        )
+    )
     assert (await put(hub, "welcome", name="Mine"))["name"] == "Mine"
     assert [n["name"] for n in (await call(hub, "GET", "/notiflows")).json()["items"]] == ["Mine"]
 

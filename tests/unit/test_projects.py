@@ -1,6 +1,7 @@
 """Projects in a real store, changed by several processes at once, and the snapshot that doors ask."""
 
 import asyncio
+import json
 import shutil
 import subprocess
 import tempfile
@@ -16,11 +17,12 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from hub import auth, projects
+from hub import auth, notiflows, projects
 from hub.auth import new_secret_key, new_signing_key, origin_allowed
 from hub.errors import Code, Refused
 from hub.keys import CONTROL, PROJECTS, SCHEMA
-from hub.model import Channel, Project
+from hub.model import Channel, Project, timestamp
+from hub.notiflows import read_definition
 from hub.projects import Directory, NewerSchema, Projects, check_schema, decode, development_project, encode
 
 NOW = 1_800_000_000.25
@@ -123,6 +125,8 @@ def full_project() -> Project:
     project = projects.add_channel(project, "push", "mobile_push", "fcm")
     project = projects.add_signing_key(project, new_signing_key("ES256")[0])
     project = projects.add_secret_key(project, new_secret_key("owner")[0])
+    definition = read_definition({"template": {"title": "{{ data.x }}", "body": "b"}, "channel": "inbox"})
+    project = notiflows.put(project, "news", definition, timestamp(1))
     return projects.retire_key(project, project.signing_keys[0].kid, NOW)
 
 
@@ -131,6 +135,13 @@ def test_a_project_survives_its_document() -> None:
     assert decode(encode(project)) == project
     assert decode(encode(project).encode()) == project
     assert decode(encode(project)).feed_channel("inbox") == Channel("c1", "inbox")
+
+
+def test_a_document_of_a_time_before_notiflows_is_read() -> None:
+    project = full_project()
+    document = json.loads(encode(project))
+    del document["notiflows"]
+    assert decode(json.dumps(document)) == replace(project, notiflows=())
 
 
 def test_a_document_holds_no_secret() -> None:

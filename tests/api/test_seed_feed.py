@@ -6,6 +6,7 @@ Each docstring names the place on that page, or on a sibling of it, that the tes
 
 import base64
 import json
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,7 +56,10 @@ async def http(hub: RunningHub, ann: str) -> AsyncIterator[Http]:
 async def test_a_true_flag_sets_its_time(
     hub: RunningHub, http: Http, flag: str, status: str, times: set[str], ann: str
 ) -> None:
-    """Seed 2: "Sets seen_at timestamp"; docs/api.md: "and what `seen` sets"."""
+    """Seed 2: "Use this to mark notifications as seen, read, clicked, or archived."; "seen: true → Sets seen_at
+    timestamp", "read: true → Sets read_at timestamp", "clicked: true → Sets clicked_at timestamp", "archived: true
+    → Sets archived_at timestamp". docs/api.md: "and what `seen` sets".
+    """
     entry_id = await hub.send(ann)
     answer = await patch(http, entry_id, **{flag: True})
     entry = answer.json()
@@ -69,7 +73,7 @@ async def test_a_true_flag_sets_its_time(
 
 @pytest.mark.parametrize("flag", FLAGS)
 async def test_the_same_update_again_has_no_effect(hub: RunningHub, http: Http, flag: str, ann: str) -> None:
-    """Seed 2: "calling the same update multiple times has no additional effect"."""
+    """Seed 2: "State changes are idempotent - calling the same update multiple times has no additional effect"."""
     entry_id = await hub.send(ann)
     session = await hub.connect(ann)
     first = await patch(http, entry_id, **{flag: True})
@@ -84,7 +88,7 @@ async def test_the_same_update_again_has_no_effect(hub: RunningHub, http: Http, 
 
 
 async def test_original_timestamps_are_preserved(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 2: "preserves original timestamp if already set"."""
+    """Seed 2: "if currently null (preserves original timestamp if already set)"."""
     entry_id = await hub.send(ann)
     seen = (await patch(http, entry_id, seen=True)).json()
     read = (await patch(http, entry_id, read=True)).json()
@@ -98,7 +102,7 @@ async def test_original_timestamps_are_preserved(hub: RunningHub, http: Http, an
 
 
 async def test_archived_false_clears_archived_at_and_nothing_else(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 2: "Clears archived_at (unarchives the entry)"."""
+    """Seed 2: "archived: false → Clears archived_at (unarchives the entry)"."""
     entry_id = await hub.send(ann)
     read = (await patch(http, entry_id, read=True)).json()
     archived = (await patch(http, entry_id, archived=True)).json()
@@ -123,7 +127,10 @@ async def test_several_flags_are_one_change(hub: RunningHub, http: Http, ann: st
 @pytest.mark.parametrize("flag", ["seen", "read", "clicked"])
 @pytest.mark.parametrize("already", [False, True], ids=["not set", "set"])
 async def test_only_archived_can_be_taken_back(hub: RunningHub, http: Http, flag: str, already: bool, ann: str) -> None:
-    """Seed 2: "Only archived can be set to false"; 409 also where there is nothing to take back."""
+    """Seed 2: "These will return 409 Conflict: seen: false - Cannot unmark as seen, read: false - Cannot unmark as
+    read, clicked: false - Cannot unmark as clicked. Only archived can be set to false to unarchive an entry." 409
+    also where there is nothing to take back.
+    """
     entry_id = await hub.send(ann)
     if already:
         await patch(http, entry_id, **{flag: True})
@@ -178,7 +185,7 @@ async def test_an_error_is_the_seeds_envelope_exactly(hub: RunningHub, http: Htt
 
 
 async def test_an_entry_of_another_user_or_channel_is_404(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 2: "sub: User's external_id", whose feed it is."""
+    """Seed 2: "JWT token identifying the current user", whose feed it is."""
     await hub.change_project(lambda p: add_channel(p, "billing", "in_app", None))
     bobs, elsewhere = await hub.send(f"bob, {ann}"), await hub.send(ann, channel="billing")
     for entry_id in (bobs, elsewhere):
@@ -212,7 +219,7 @@ async def test_secure_mode_takes_an_api_key_and_a_token_signed_with_rs256(hub: R
 
 @pytest.mark.asyncio(loop_scope="function")
 async def test_development_mode_takes_an_external_id_instead(start_hub: StartHub) -> None:
-    """Seed 2: "Use x-notiflows-user-id header with the user's external_id instead"."""
+    """Seed 2: "Development Mode: Use x-notiflows-user-id header with the user's external_id instead"."""
     hub = await start_hub(development=True)
     hub.api_key = "pk_dev"
     entry_id, theirs = await hub.send("ann"), await hub.send("jürgen")
@@ -303,7 +310,9 @@ async def test_the_least_that_can_be_sent_has_the_same_keys(hub: RunningHub, htt
 async def test_the_api_key_starts_with_pk_and_is_looked_for_in_the_header_alone(
     hub: RunningHub, http: Http, ann: str
 ) -> None:
-    """ "x-notiflows-api-key", "Starts with pk_.", "In: header"."""
+    """Seed 2: "Your project's public API key. Safe to include in client-side code. Starts with pk_.", "In: header":
+    alone it opens nothing.
+    """
     assert hub.api_key.startswith("pk_")
     key, token = http.headers["x-notiflows-api-key"], http.headers["x-notiflows-user-key"]
     entry_id = await hub.send(ann)
@@ -340,7 +349,9 @@ def token_of(claims: dict[str, Any]) -> str:
     ids=str,
 )
 async def test_sub_is_required_exp_and_iat_are_recommended(http: Http, claims: dict[str, Any], status: int) -> None:
-    """ "sub: User's external_id (required)", "exp: Expiration timestamp (recommended)", "iat: … (recommended)"."""
+    """Seed 2: "Required claims: sub: User's external_id (required), exp: Expiration timestamp (recommended), iat:
+    Issued at timestamp (recommended)".
+    """
     http.headers["x-notiflows-user-key"] = token_of(claims)
     answer = await http.get(ENTRIES)
     assert answer.status_code == status
@@ -349,7 +360,7 @@ async def test_sub_is_required_exp_and_iat_are_recommended(http: Http, claims: d
 
 
 async def test_a_token_of_an_unknown_key_is_401(hub: RunningHub, http: Http, ann: str) -> None:
-    """ "Must be signed with your Application Signing Key"."""
+    """Seed 2: "Must be signed with your Application Signing Key"."""
     key, private = new_signing_key("RS256")
     http.headers["x-notiflows-user-key"] = sign(ann, private, key.kid, "RS256", 60, time.time())
     assert details(await http.get(ENTRIES), 401, "unauthenticated") == {"auth": "user_key"}
@@ -360,7 +371,7 @@ async def test_a_token_of_an_unknown_key_is_401(hub: RunningHub, http: Http, ann
 
 
 async def test_the_name_alone_is_for_development_only(hub: RunningHub, http: Http, ann: str) -> None:
-    """ "(insecure, testing only)"."""
+    """Seed 2: "(insecure, testing only)"."""
     del http.headers["x-notiflows-user-key"]
     http.headers["x-notiflows-user-id"] = ann
     assert details(await http.get(ENTRIES), 401, "unauthenticated") == {"auth": "user_key"}
@@ -370,7 +381,7 @@ async def test_the_name_alone_is_for_development_only(hub: RunningHub, http: Htt
 
 
 async def test_both_path_parameters_are_required(hub: RunningHub, http: Http, ann: str) -> None:
-    """ "channel_id*string", "entry_id*string"."""
+    """Seed 2: "channel_id*string", "entry_id*string", "Entry ID (UUID)"."""
     entry_id = await hub.send(ann)
     for path in (f"/user/v1/channels//feed/entries/{entry_id}", f"{ENTRIES}/"):
         assert details(await http.patch(path, json={"read": True}), 404, "not_found")
@@ -381,7 +392,9 @@ async def test_both_path_parameters_are_required(hub: RunningHub, http: Http, an
 
 
 async def test_the_curl_line_as_it_stands(hub: RunningHub, http: Http, ann: str) -> None:
-    """ "curl -X PATCH", with `Content-Type: application/json` and `-d '{ "read": true }'`."""
+    """Seed 2: "Update a single feed entry's state."; "PATCH /channels/{channel_id}/feed/entries/{entry_id}", as its
+    line of curl has it.
+    """
     entry_id = await hub.send(ann)
     answer = await http.patch(
         f"{ENTRIES}/{entry_id}", content=b'{    "read": true  }', headers={"Content-Type": "application/json"}
@@ -455,7 +468,7 @@ async def test_an_entry_has_the_shape_of_the_example(hub: RunningHub, http: Http
 
 
 async def test_every_time_that_is_set_has_the_form_of_the_others(hub: RunningHub, http: Http, ann: str) -> None:
-    """ "seen_at", "read_at", "clicked_at", "archived_at": timestamps."""
+    """Seed 2: "seen_at", "read_at", "clicked_at", "archived_at": timestamps."""
     entry = (await patch(http, await hub.send(ann), clicked=True, archived=True)).json()
     times = ("created_at", "sent_at", "seen_at", "read_at", "clicked_at", "archived_at")
     assert all(RFC3339.fullmatch(entry[name]) for name in times)
@@ -650,3 +663,45 @@ async def test_a_revoked_user_is_told_by_every_operation(hub: RunningHub, http: 
     for method, path in (("GET", ENTRIES), ("PATCH", f"{ENTRIES}/{entry_id}"), ("PATCH", ENTRIES)):
         details(await http.request(method, path, json={}), 403, "forbidden")
     details(await http.get(f"{FEED}/counts"), 403, "forbidden")
+
+
+# ---- and nothing is left out -------------------------------------------------------------------------
+
+PAGE = """
+Update a single feed entry's state. Use this to mark notifications as seen, read, clicked, or archived.
+State changes are idempotent - calling the same update multiple times has no additional effect
+seen: true → Sets seen_at timestamp
+if currently null (preserves original timestamp if already set)
+read: true → Sets read_at timestamp
+clicked: true → Sets clicked_at timestamp
+archived: true → Sets archived_at timestamp
+archived: false → Clears archived_at (unarchives the entry)
+These will return 409 Conflict
+seen: false - Cannot unmark as seen
+read: false - Cannot unmark as read
+clicked: false - Cannot unmark as clicked
+Only archived can be set to false to unarchive an entry.
+PATCH /channels/{channel_id}/feed/entries/{entry_id}
+Your project's public API key. Safe to include in client-side code. Starts with pk_.
+In: header
+JWT token identifying the current user
+Must be signed with your Application Signing Key (RS256)
+sub: User's external_id (required)
+exp: Expiration timestamp (recommended)
+iat: Issued at timestamp (recommended)
+Development Mode: Use x-notiflows-user-id header with the user's external_id instead
+(insecure, testing only)
+Channel ID (UUID)
+Entry ID (UUID)
+State changes to apply
+"""
+"""All that the page says in words."""
+
+
+@pytest.mark.parametrize(
+    "sentence", [part for line in PAGE.strip().splitlines() for part in re.split(r"(?<=\.) ", line)]
+)
+async def test_every_sentence_of_the_page_is_quoted_by_a_test(sentence: str) -> None:
+    tests = [found for name, found in globals().items() if name.startswith("test_")]
+    quotes = [" ".join((found.__doc__ or "").split()) for found in tests]
+    assert any(sentence in quote for quote in quotes)

@@ -22,6 +22,7 @@ _SHELL = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title} · Bellhub</title>
+<link rel="icon" href="{up}static/icon.svg">
 <link rel="stylesheet" href="{up}static/docs.css">
 </head>
 <body>
@@ -185,8 +186,8 @@ def _type(schema: JSON | bool) -> str:
 
 def _bounds(schema: JSON) -> str:
     for low, high in (("minLength", "maxLength"), ("minimum", "maximum"), ("minItems", "maxItems")):
-        if low in schema or high in schema:
-            return f" {schema.get(low, '')}–{schema.get(high, '')}"
+        if high in schema:
+            return f" {schema.get(low, 0)}–{schema[high]}"
     return ""
 
 

@@ -1,5 +1,6 @@
 """The documents that the hub serves: `/docs`, its pages, `/openapi.json`."""
 
+import ast
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -146,3 +147,31 @@ async def test_the_link_of_an_error_opens_the_page_of_this_hub(shared_hub: Runni
             error = (await http.request("GET" if link == "type" else "DELETE", path)).json()["error"]
             address, _, anchor = error[link].partition("#")
             assert anchor in Page((await http.get(address)).text).anchors
+
+
+def refusals() -> list[ast.keyword]:
+    """Every detail that the hub's code gives a refusal."""
+    sources = [path.read_text() for path in (DOCS.parent / "hub").rglob("*.py")]
+    calls = [node for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [detail for call in calls if ast.unparse(call.func) == "Refused" for detail in call.keywords if detail.arg]
+
+
+COMMAND_LINE = {"exists"}
+"""Reasons that no HTTP answer has."""
+
+
+async def test_the_page_on_errors_names_every_detail_and_every_reason_that_the_code_gives() -> None:
+    text = (DOCS / "errors.md").read_text()
+    details = {detail.arg for detail in refusals()} - {"ids"}
+    reasons = {
+        str(detail.value.value)
+        for detail in refusals()
+        if detail.arg == "reason" and isinstance(detail.value, ast.Constant)
+    }
+    assert len(reasons) > 8
+    assert [word for word in details | reasons - COMMAND_LINE if f"`{word}`" not in text] == []
+
+
+async def test_the_document_knows_every_detail_that_the_code_gives() -> None:
+    known = DOCUMENT["components"]["schemas"]["Details"]["properties"].keys()
+    assert {detail.arg for detail in refusals()} - known == set()

@@ -27,22 +27,16 @@ from hub.api.admin import AdminApi
 from hub.api.announcements import AnnouncementsApi
 from hub.api.callers import Callers
 from hub.api.cors import Cors
+from hub.api.dialects import feed_dialect, messaging_dialect, no_such_operation
 from hub.api.docs import Docs
-from hub.api.doors import (
-    ADMIN_BODY_BYTES,
-    Door,
-    LocalPages,
-    RequestIds,
-    Segments,
-    feed_dialect,
-    messaging_dialect,
-    no_such_operation,
-)
+from hub.api.doors import Door
 from hub.api.feed import FeedApi
 from hub.api.inbox import InboxApi
 from hub.api.logs import LogsApi
 from hub.api.messaging import MessagingApi
+from hub.api.middleware import LocalPages, RequestIds, Segments
 from hub.api.notiflows import NotiflowsApi
+from hub.api.requests import ADMIN_BODY_BYTES
 from hub.api.sessions import SessionsApi
 from hub.api.user_settings import UserSettingsApi
 from hub.bus import Bus

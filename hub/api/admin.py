@@ -14,7 +14,9 @@ from starlette.routing import Route
 
 from hub import profiles
 from hub.api.callers import Caller
-from hub.api.doors import Door, Endpoint, Once, answer, bad_param, once_of, read_json, window_of
+from hub.api.dialects import answer
+from hub.api.doors import Door, Endpoint, Once, once_of
+from hub.api.requests import bad_param, read_json, window_of
 from hub.bodies import Part, TopicName, read_body
 from hub.codec import check_user
 from hub.errors import Refused

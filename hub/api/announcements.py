@@ -9,7 +9,9 @@ from starlette.routing import Route
 
 from hub.announcements import Announcement, Announcements, no_such
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, about, again, answer, bad_param, read_json
+from hub.api.dialects import answer
+from hub.api.doors import Door, Once, about, again
+from hub.api.requests import bad_param, read_json
 from hub.codec import parse_timestamp
 from hub.frames import dumps
 from hub.idempotency import Idempotency

@@ -13,7 +13,9 @@ from starlette.routing import Route
 
 from hub import codec
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, answer, bad_param, limit_of, once_of, parsed, read_json
+from hub.api.dialects import answer
+from hub.api.doors import Door, Once, once_of
+from hub.api.requests import bad_param, limit_of, parsed, read_json
 from hub.errors import Code, Refused
 from hub.frames import IDS, PAGE, dumps, page_object
 from hub.keys import Feed

@@ -10,7 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, answer, bad_param, limit_of, once_of, parsed, step_of
+from hub.api.dialects import answer
+from hub.api.doors import Door, Once, once_of, step_of
+from hub.api.requests import bad_param, limit_of, parsed
 from hub.feeds import Feeds, Part, Position, Wanted, no_notification
 from hub.frames import dumps
 from hub.model import JSON

@@ -17,7 +17,9 @@ from starlette.routing import Route
 
 from hub import keys
 from hub.api.callers import Caller
-from hub.api.doors import Door, answer, bad_param, window_of
+from hub.api.dialects import answer
+from hub.api.doors import Door
+from hub.api.requests import bad_param, window_of
 from hub.codec import check_user
 from hub.errors import Code, Refused
 from hub.frames import dumps

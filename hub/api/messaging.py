@@ -8,7 +8,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, about, again, answer, bad_param, read_json, step_of
+from hub.api.dialects import answer
+from hub.api.doors import Door, Once, about, again, step_of
+from hub.api.requests import bad_param, read_json
 from hub.codec import check_user
 from hub.errors import Code, Refused
 from hub.feeds import no_notification

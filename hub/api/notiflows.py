@@ -9,7 +9,9 @@ from starlette.routing import Route
 
 from hub import notiflows
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, about, again, answer, read_json
+from hub.api.dialects import answer
+from hub.api.doors import Door, Once, about, again
+from hub.api.requests import read_json
 from hub.frames import dumps
 from hub.model import Project, timestamp
 from hub.running import read_run

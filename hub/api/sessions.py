@@ -5,7 +5,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, about, answer, bad_param
+from hub.api.dialects import answer
+from hub.api.doors import Door, Once, about
+from hub.api.requests import bad_param
 from hub.codec import check_user
 from hub.errors import Code, Refused
 from hub.frames import dumps

@@ -6,7 +6,9 @@ from starlette.routing import Route
 
 from hub import profiles
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, answer, read_json
+from hub.api.dialects import answer
+from hub.api.doors import Door, Once
+from hub.api.requests import read_json
 from hub.bodies import read_body
 from hub.frames import dumps
 from hub.profiles import Profile

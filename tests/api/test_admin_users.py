@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from hub import auth
-from hub.api.doors import ADMIN_BODY_BYTES
+from hub.api.requests import ADMIN_BODY_BYTES
 from hub.app import store_client
 from hub.keys import User
 from hub.profiles import CUSTOM_BYTES, DOCUMENT_BYTES, user_id

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from starlette.requests import Request
 
-from hub.api.doors import Dialect, bad_param, feed_dialect, messaging_dialect
+from hub.api.dialects import Dialect, feed_dialect, messaging_dialect
+from hub.api.requests import bad_param
 from hub.errors import Code, Refused
 from hub.pages import operations
 from tests.harness import RunningHub

@@ -11,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hub.api.callers import Caller
-from hub.api.doors import Door, Once, RequestIds, answer, feed_dialect
+from hub.api.dialects import answer, feed_dialect
+from hub.api.doors import Door, Once
+from hub.api.middleware import RequestIds
 from hub.engine import Engine
 from hub.errors import Code, Refused, unavailable
 from hub.idempotency import ANSWER_BYTES, RUNNING_MS, Answers

@@ -1,0 +1,105 @@
+"""Reading a request: its body, a digest of all that is asked, the parameters that lists share."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from hub import keys
+from hub.codec import parse_timestamp
+from hub.errors import Code, Refused
+from hub.lists import LIMIT, LIMIT_MAX, Window, parse_place
+
+BODY_BYTES = 64 * 1024
+
+ADMIN_BODY_BYTES = 1024 * 1024
+"""The Admin API's: a thousand users may be named in one request."""
+
+_T = TypeVar("_T")
+
+
+async def read_json(request: Request) -> Any:
+    """The request's body. Raises `Refused` invalid_request (`reason`, no `fields`) for no JSON or too much of it."""
+    return _parsed(await _read(request))
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body, parse_constant=_not_json)
+    except (ValueError, RecursionError):
+        raise Refused(Code.INVALID_REQUEST, "the body is not JSON", reason="invalid_json") from None
+
+
+async def request_digest(request: Request) -> str:
+    """The same for the same request, however its body was spelled: query and body are what was asked."""
+    body = await _read(request)
+    try:
+        said = json.dumps(_parsed(body), sort_keys=True, separators=(",", ":"))
+    except (Refused, RecursionError):
+        said = body.hex()
+    path = json.dumps(request.path_params, sort_keys=True)
+    return keys.digest(path, *sorted(f"{name}={value}" for name, value in request.query_params.multi_items()), said)
+
+
+async def _read(request: Request) -> bytes:
+    """The body, which is kept for whoever asks again."""
+    known: bytes | None = getattr(request.state, "body", None)
+    if known is not None:
+        return known
+    size, most = 0, request.state.body_bytes
+    chunks = []
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise Refused(Code.INVALID_REQUEST, f"a body of more than {most} bytes", reason="body_too_large")
+            chunks.append(chunk)
+    except ClientDisconnect:  # nobody is there to read this, and nothing is wrong with the hub
+        raise Refused(Code.INVALID_REQUEST, "the body ended early", reason="invalid_json") from None
+    request.state.body = body = b"".join(chunks)
+    return body
+
+
+def _not_json(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
+
+
+def bad_param(name: str, message: str) -> Refused:
+    """A fault in the address: 400 with `reason` and `param`."""
+    return Refused(Code.INVALID_REQUEST, f"{name}: {message}", reason="invalid_param", param=name)
+
+
+def window_of(query: Mapping[str, str]) -> Window:
+    """What is asked of a list of the Admin API. Raises `Refused` naming the parameter."""
+    if "after" in query and "before" in query:
+        raise bad_param("after", "one of after and before")
+    created_after = parsed(query, "created_after", parse_timestamp)
+    created_before = parsed(query, "created_before", parse_timestamp)
+    return Window(
+        limit_of(query, LIMIT, LIMIT_MAX),
+        after=parsed(query, "after", parse_place),
+        before=parsed(query, "before", parse_place),
+        # Compared as they are shown, in whole milliseconds.
+        created_after=None if created_after is None else created_after // 1000 * 1000 + 999,
+        created_before=None if created_before is None else -(-created_before // 1000) * 1000,
+    )
+
+
+def limit_of(query: Mapping[str, str], default: int, most: int) -> int:
+    """How many items a page may have. Raises `Refused`."""
+    text = query.get("limit", str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= most):
+        raise bad_param("limit", f"{text[:64]!r} is not a number from 1 to {most}")
+    return int(text)
+
+
+def parsed(query: Mapping[str, str], name: str, parse: Callable[[str], _T]) -> _T | None:
+    """A parameter, where it is given. Raises `Refused` with what `parse` says of it."""
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise bad_param(name, str(error)) from None

@@ -21,15 +21,13 @@ from hub.model import Project
 from hub.profiles import Profile
 from hub.projects import Directory
 from hub.running import entry_id_of, entry_of, values_of, wanted
-from hub.runs import Runs, Taken
+from hub.runs import CHUNK, Runs, Taken
 from hub.store import Store
 from hub.templates import render
 from hub.users import Users
 
 log = logging.getLogger("bellhub.fanout")
 
-CHUNK = 100
-"""Recipients between two looks at the queue."""
 AT_ONCE = 2
 """Entries that are on their way to the store together: a send beside them waits for no more."""
 LEASE_S = 5.0
@@ -128,10 +126,9 @@ class FanOut:
         """The next recipients. Of a topic: who was subscribed when the run began, and is now."""
         number, _, name = run.position.partition(" ")
         if run.spec.topic is None:
-            first = int(number)
-            named = run.recipients[first : first + CHUNK]
-            more = first + CHUNK < len(run.recipients)
-            return _Chunk(await self._users.ensure(project.id, named), f"{first + CHUNK} " if more else "")
+            following = int(number) + 1
+            behind = f"{following} " if following < run.chunks else ""
+            return _Chunk(await self._users.ensure(project.id, run.recipients), behind)
         after: Place | None = (int(number), name) if name else None
         places = await self._users.subscribers(project.id, run.spec.topic, after, run.started, CHUNK)
         found = await self._users.profiles(project.id, [user for _, user in places])

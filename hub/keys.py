@@ -68,7 +68,7 @@ def runs(project: str) -> str:
 
 
 def run(project: str, run_id: str) -> str:
-    """Hash: one run: `spec`, `recipients`, `started`, and `position`, behind which it goes on."""
+    """Hash: one run: `spec`, `started`, `position`, from which it goes on, and named recipients in `chunk:<number>`."""
     return f"{{{project}}}:run:{run_id}"
 
 

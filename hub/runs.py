@@ -15,19 +15,26 @@ from hub.running import Spec, decode_recipients, decode_spec, encode_recipients
 
 QUEUE = 1000
 """Runs of one project that are not done."""
+CHUNK = 100
+"""Recipients between two looks at the queue."""
 START = "0 "
-"""The position before the first recipient. A position is `<µs> <name>`, or `<number> ` where recipients are named."""
+"""The first position. A position is `<µs> <name>`, behind which a topic goes on, or, where recipients are named,
+`<number> ` of the chunk of them that comes next.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A run that this hub may work at now. `recipients` is empty where it is for a topic; `started` in µs."""
+    """A run that this hub may work at now, from a position on; `started` in µs. Where recipients are named, `chunks` is
+    how many chunks of them there are, and `recipients` the one that comes now.
+    """
 
     id: str
     spec: Spec
-    recipients: list[UserFields]
     started: int
     position: str
+    chunks: int
+    recipients: list[UserFields]
 
 
 class Runs:
@@ -50,6 +57,7 @@ class Runs:
         Raises `Refused`: idempotency_key_reused; rate_limited when `QUEUE` runs are waiting.
         """
         idem, args = operands(once, keys.runs(project_id))
+        chunks = [recipients[first : first + CHUNK] for first in range(0, len(recipients), CHUNK)]
         reply = await self._engine.run(
             "run_start",
             idem | {"queue": keys.runs(project_id), "run": keys.run(project_id, run_id)},
@@ -57,11 +65,11 @@ class Runs:
             | {
                 "id": run_id,
                 "spec": spec.encode(),
-                "recipients": encode_recipients(recipients),
                 "position": START,
                 "most": QUEUE,
                 "idem_answer": once.answer if once else "",
             },
+            [encode_recipients(chunk) for chunk in chunks],
         )
         if reply[0] != b"ok":
             return parse(reply)
@@ -80,11 +88,13 @@ class Runs:
         if word == b"wait":
             return int(rest[0]) / 1_000_000
         run_id = text(rest[0])
-        fields = ("spec", "recipients", "started", "position")
-        spec, recipients, started, position = await self._engine.call("HMGET", keys.run(project_id, run_id), *fields)
+        run = keys.run(project_id, run_id)
+        spec, started, position, chunks = await self._engine.call("HMGET", run, "spec", "started", "position", "chunks")
         if position is None:  # done by another hub just now
             return 0.0
-        return Taken(run_id, decode_spec(spec), decode_recipients(recipients), int(started), text(position))
+        named = await self._engine.call("HGET", run, f"chunk:{text(position).strip()}") if int(chunks) else None
+        recipients = [] if named is None else decode_recipients(named)
+        return Taken(run_id, decode_spec(spec), int(started), text(position), int(chunks), recipients)
 
     async def advance(self, project_id: str, run: Taken, behind: str, rows: Sequence[Row]) -> None:
         """Logs a chunk and lets the run go on behind it; an empty `behind` ends it."""

@@ -9,7 +9,8 @@ if redis.call('HGET', run, 'position') ~= before then return {'lost'} end
 add(values, places)
 if behind == '' then
   redis.call('ZREM', queue, id)
-  redis.call('HDEL', run, 'recipients', 'position')
+  for i = 0, redis.call('HGET', run, 'chunks') - 1 do redis.call('HDEL', run, 'chunk:' .. i) end
+  redis.call('HDEL', run, 'chunks', 'position')
   redis.call('PEXPIRE', run, log_ms)
 else
   redis.call('HSET', run, 'position', behind)

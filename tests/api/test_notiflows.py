@@ -240,6 +240,16 @@ async def test_a_run_for_a_topic_without_subscribers_is_done_at_once(shared_hub:
     await idle(shared_hub)
 
 
+async def test_a_thousand_named_recipients_get_one_each(shared_hub: RunningHub, ann: str) -> None:
+    await put(shared_hub, "thousand")
+    named = [f"{ann}-{number}" for number in range(1_000)]
+    answer = await run(shared_hub, "thousand", {"recipients": [{"external_id": name} for name in named]})
+    assert answer.status_code == 202
+    await idle(shared_hub)
+    found = [await shared_hub.hub.engine.call("XLEN", f"{{default/{name}}}:inbox:log") for name in named]
+    assert found == [1] * 1_000
+
+
 async def test_a_recipient_named_twice_gets_one_entry(shared_hub: RunningHub, ann: str) -> None:
     await put(shared_hub, "twice")
     await run(shared_hub, "twice", {"recipients": [{"external_id": ann, "first_name": "A"}, {"external_id": ann}]})
@@ -351,7 +361,7 @@ async def test_a_withdrawn_entry_of_a_run_does_not_come_back_when_a_chunk_is_don
     assert gone.status_code == 200
     call_ = shared_hub.hub.engine.call
     recipients = json.dumps([{"external_id": ann}])
-    await call_("HSET", keys.run("default", run_id), "recipients", recipients, "position", "0 ")
+    await call_("HSET", keys.run("default", run_id), "chunks", 1, "chunk:0", recipients, "position", "0 ")
     await call_("ZADD", keys.runs("default"), 0, run_id)
     shared_hub.hub.fanout.nudge("default")
     await idle(shared_hub)

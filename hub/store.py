@@ -184,7 +184,11 @@ class Store:
     async def explain(self, feed: Feed, limit: int, claims: Claims | None = None) -> Explained:
         """The counts and what stands behind them: at most `limit` entries for each, the newest."""
         reply = await self._feed_script("explain", feed, args={"limit": limit}, claims=claims)
-        behind = dict(zip(("unseen", "unread", "total"), map(_entries, reply[7:]), strict=True))
+        entries = {entry.id.encode(): entry for entry in _entries(reply[10])}
+        behind = {
+            name: tuple(entries[entry_id] for entry_id in ids if entry_id in entries)
+            for name, ids in zip(("unseen", "unread", "total"), reply[7:10], strict=True)
+        }
         return Explained(text(reply[1]), _counts(reply[2:5]), reply[5], reply[6], behind)
 
     async def entries(self, feed: Feed, ids: Sequence[str], claims: Claims | None = None) -> tuple[Entry, ...]:

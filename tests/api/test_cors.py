@@ -102,6 +102,7 @@ async def test_a_page_of_a_listed_origin_can_read_every_answer(http: Http, path:
     answer = await http.request(method, path, headers={"origin": SHOP})
     assert answer.status_code == status
     assert cors(answer) == READABLE
+    assert ("ratelimit" in answer.headers) == (status == 200 or path.endswith(NOWHERE))  # once it is known who asks
     assert answer.headers["vary"] == "origin"
 
 

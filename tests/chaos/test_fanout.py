@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from hub import keys
+from hub import fanout, keys
 from hub.keys import User
-from tests.harness import HubProcess, RedisServer, set_up, subscribed
+from hub.store import Store
+from tests.conftest import StartHub
+from tests.harness import Doors, HubProcess, RedisServer, set_up, subscribed
 
 RECIPIENTS = 10_000
 PATIENCE_S = 90.0
@@ -31,7 +33,7 @@ async def becomes(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def start(hub: HubProcess, redis: RedisServer) -> str:
+async def start(hub: Doors, redis: RedisServer) -> str:
     """Runs a notiflow for the topic; the id of the run."""
     hub.api_key, hub.secret = await set_up(redis.url)
     headers = {"x-notiflows-api-key": hub.api_key, "x-notiflows-secret-key": hub.secret}
@@ -87,6 +89,35 @@ async def test_a_store_that_is_killed_in_the_middle_of_a_run_changes_nothing_of_
     finally:
         hub.stop()
     each_has_one(aof_server, users, run_id)
+
+
+async def test_hubs_that_are_at_the_same_chunk_at_the_same_time_double_nothing(
+    start_hub: StartHub, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "LEASE_S", 0.0)  # whoever looks takes it, whoever else is at it
+    users = subscribed(redis_server, TOPIC, 600)
+    hubs = [await start_hub() for _ in range(3)]
+    at_once = most = 0
+    publish = Store.publish
+
+    async def counted(self: Store, *args: Any, **options: Any) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            return await publish(self, *args, **options)
+        finally:
+            at_once -= 1
+
+    monkeypatch.setattr(Store, "publish", counted)
+    run_id = await start(hubs[0], redis_server)
+    for hub in hubs:
+        hub.hub.fanout.nudge("default")
+    await becomes(lambda: redis_server.client.zcard(keys.runs("default")) == 0)
+    assert most > fanout.AT_ONCE, "no two hubs were at it together"
+    for hub in hubs:
+        await hub.stop()
+    each_has_one(redis_server, users, run_id)
 
 
 def each_has_one(redis: RedisServer, users: list[User], run_id: str) -> None:

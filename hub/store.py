@@ -327,10 +327,11 @@ class Store:
             "cap": self._cap,
             "age_us": self._days * DAY_MS * 1000,
         }
+        all_args |= args or {}
         for _ in range(_BRINGS):
-            announced = 0 if name in _AS_IT_IS else self.live.newest(feed)
-            fresh: dict[str, Value] = {"nonce": random.getrandbits(32), "announced": announced or ""}
-            reply = await self._engine.run(name, all_keys, all_args | fresh | (args or {}), rest)
+            all_args["nonce"] = random.getrandbits(32)
+            all_args["announced"] = "" if name in _AS_IT_IS else self.live.newest(feed) or ""
+            reply = await self._engine.run(name, all_keys, all_args, rest)
             if not reply or reply[0] != b"behind":
                 return reply
             await self.bring(feed, int(reply[1]))

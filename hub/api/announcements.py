@@ -1,7 +1,7 @@
 """The Messaging API's announcements: one notification for all users of a project (`docs/api.md`)."""
 
 import json
-from urllib.parse import urlencode
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,11 +11,11 @@ from hub.announcements import Announcement, Announcements, no_such
 from hub.api.callers import Caller
 from hub.api.dialects import answer
 from hub.api.doors import Door, Once, about, again
-from hub.api.requests import bad_param, read_json
+from hub.api.requests import limit_of, list_of, parsed, read_json
 from hub.codec import parse_timestamp
 from hub.frames import dumps
 from hub.idempotency import Idempotency
-from hub.lists import Listed, Place, Window, parse_place, place_token
+from hub.lists import Place, Window, parse_place, place_token
 from hub.model import JSON, Answer, Project, timestamp
 from hub.sending import Announcing, channel_of, entry_body, introduced, new_entry_id, read_announcing
 
@@ -51,9 +51,9 @@ class AnnouncementsApi:
 
     async def list_announcements(self, request: Request, caller: Caller) -> Response:
         """A page of all there are, the last one made first."""
-        found = await self._announcements.page(caller.project.id, _window(request))
+        found = await self._announcements.page(caller.project.id, _window(request.query_params))
         data = [shown(one) for one in found.items if _visible(one, caller)]
-        return answer(dumps(_list(request, found, data)))
+        return answer(dumps(list_of(request, data, _cursor("a", found.after), _cursor("b", found.before))))
 
     async def get_announcement(self, request: Request, caller: Caller) -> Response:
         """One of them, whatever became of it."""
@@ -120,43 +120,19 @@ def _visible(announcement: Announcement, caller: Caller) -> bool:
     return caller.claims is None or announcement.status == "published"
 
 
-def _window(request: Request) -> Window:
+def _window(query: Mapping[str, str]) -> Window:
     """`limit` and `cursor`. Raises `Refused` naming the parameter."""
-    query = request.query_params
-    limit = query.get("limit", str(LIMIT))
-    if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= LIMIT_MAX):
-        raise bad_param("limit", f"{limit[:64]!r} is not a number from 1 to {LIMIT_MAX}")
-    cursor = query.get("cursor")
-    if cursor is None:
-        return Window(int(limit))
-    try:
-        place = parse_place(cursor[1:])
-    except ValueError:
-        place = None
-    match cursor[:1]:
-        case "a" if place:
-            return Window(int(limit), after=place)
-        case "b" if place:
-            return Window(int(limit), before=place)
-    raise bad_param("cursor", f"{cursor[:64]!r} is out of no page_info")
+    limit = limit_of(query, LIMIT, LIMIT_MAX)
+    place, older = parsed(query, "cursor", _place) or (None, True)
+    return Window(limit, after=place) if older else Window(limit, before=place)
 
 
-def _list(request: Request, found: Listed[Announcement], data: list[JSON]) -> JSON:
-    return {
-        "object": "list",
-        "page_info": {
-            "next_page_url": _page_url(request, "a", found.after),
-            "previous_page_url": _page_url(request, "b", found.before),
-            "has_next_page": found.after is not None,
-            "has_prev_page": found.before is not None,
-        },
-        "data": data,
-    }
+def _place(text: str) -> tuple[Place, bool]:
+    """A place, and whether what is older is asked for. Raises ValueError."""
+    if text[:1] not in ("a", "b"):
+        raise ValueError(f"{text[:64]!r} is out of no page_info")
+    return parse_place(text[1:]), text[:1] == "a"
 
 
-def _page_url(request: Request, side: str, place: Place | None) -> str | None:
-    """The same request from another place: relative."""
-    if place is None:
-        return None
-    said = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-    return f"{request.url.path}?{urlencode([*said, ('cursor', f'{side}{place_token(place)}')])}"
+def _cursor(side: str, place: Place | None) -> str | None:
+    return None if place is None else f"{side}{place_token(place)}"

@@ -3,7 +3,6 @@
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Sequence
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +11,7 @@ from starlette.routing import Route
 from hub.api.callers import Caller
 from hub.api.dialects import answer
 from hub.api.doors import Door, Once, once_of, step_of
-from hub.api.requests import bad_param, limit_of, parsed
+from hub.api.requests import bad_param, limit_of, list_of, parsed
 from hub.feeds import Feeds, Part, Position, Wanted, no_notification
 from hub.frames import dumps
 from hub.model import JSON
@@ -57,7 +56,9 @@ class InboxApi:
         place, older = parsed(request.query_params, "cursor", _position) or (None, True)
         feeds = self._feeds(caller)
         part = await feeds.page(wanted, limit, place, older) if feeds else Part((), None, None)
-        return answer(dumps(_list(request, part, [notification(entry, include) for entry in part.entries])))
+        data = [notification(entry, include) for entry in part.entries]
+        beside = _cursor(part.older, older=True), _cursor(part.newer, older=False)
+        return answer(dumps(list_of(request, data, *beside)))
 
     async def get_notification(self, request: Request, caller: Caller) -> Response:
         """One notification, dismissed or not."""
@@ -129,27 +130,11 @@ def _counts(unseen: int) -> JSON:
     return {"notifications": unseen, "conversations": 0, "total": unseen}
 
 
-def _list(request: Request, part: Part, data: list[JSON]) -> JSON:
-    return {
-        "object": "list",
-        "page_info": {
-            "next_page_url": _page_url(request, part.older, older=True),
-            "previous_page_url": _page_url(request, part.newer, older=False),
-            "has_next_page": part.older is not None,
-            "has_prev_page": part.newer is not None,
-        },
-        "data": data,
-    }
-
-
-def _page_url(request: Request, place: Position | None, *, older: bool) -> str | None:
-    """The same request from another place: relative, with its filters."""
+def _cursor(place: Position | None, *, older: bool) -> str | None:
     if place is None:
         return None
     plain = f"{'a' if older else 'b'}{place.score:x}.{place.channel}"
-    cursor = urlsafe_b64encode(plain.encode()).decode().rstrip("=")
-    said = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-    return f"{request.url.path}?{urlencode([*said, ('cursor', cursor)])}"
+    return urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
 
 # ---- parameters --------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
-"""Reading a request: its body, a digest of all that is asked, the parameters that lists share."""
+"""Reading a request: its body, a digest of all that is asked, what lists share."""
 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -10,6 +11,7 @@ from hub import keys
 from hub.codec import parse_timestamp
 from hub.errors import Code, Refused
 from hub.lists import LIMIT, LIMIT_MAX, Window, parse_place
+from hub.model import JSON
 
 BODY_BYTES = 64 * 1024
 
@@ -103,3 +105,25 @@ def parsed(query: Mapping[str, str], name: str, parse: Callable[[str], _T]) -> _
         return parse(text)
     except ValueError as error:
         raise bad_param(name, str(error)) from None
+
+
+def list_of(request: Request, data: list[JSON], older: str | None, newer: str | None) -> JSON:
+    """The Messaging API's list: the cursors of the pages beside this one are inside addresses, which are relative."""
+    return {
+        "object": "list",
+        "page_info": {
+            "next_page_url": _page_url(request, older),
+            "previous_page_url": _page_url(request, newer),
+            "has_next_page": older is not None,
+            "has_prev_page": newer is not None,
+        },
+        "data": data,
+    }
+
+
+def _page_url(request: Request, cursor: str | None) -> str | None:
+    """The same request from another place, with its filters."""
+    if cursor is None:
+        return None
+    said = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+    return f"{request.url.path}?{urlencode([*said, ('cursor', cursor)])}"

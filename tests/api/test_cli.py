@@ -23,6 +23,7 @@ from jwt.algorithms import OKPAlgorithm
 from hub import auth
 from hub.cli import bellhub
 from hub.keys import SCHEMA
+from hub.model import timestamp
 from tests.harness import HubProcess, RedisServer, clean_env, free_port, until
 
 NO_SETTINGS = dict.fromkeys(name for name in os.environ if name not in clean_env())
@@ -121,6 +122,41 @@ async def test_send_reaches_an_open_session_and_withdraw_takes_it_back(desk: Des
     assert await desk.arun("withdraw", "ann", entry["id"]) == {"ids": [entry["id"]], "withdrawn": 1}
     assert (await session.next("gone"))["reason"] == "withdrawn"
     await session.close()
+
+
+async def test_an_announcement_reaches_open_and_other_feeds_and_is_taken_back(desk: Desk) -> None:
+    new_key = await desk.arun("keys", "new", "--alg", "ES256")
+    token = auth.sign("kim", new_key["private_key"], new_key["kid"], "ES256", 600, time.time())
+    await until(lambda: desk.status(token) == 200)
+    session = await desk.running.connect("kim", token=token)
+    made = await desk.arun("announce", "Down on Sunday", "--body", "At ten", "--topic", "status", "--data", '{"n":1}')
+    entry = (await session.next("entry"))["entry"]
+    assert (entry["id"], entry["created_at"], made["status"]) == (made["id"], made["published_at"], "published")
+    assert entry["data"] == {"n": 1, "title": "Down on Sunday", "body": "At ten"}
+    assert (entry["category"], entry["topic"]) == ("system.announcement", "status")
+    assert (await desk.arun("mark", "read", "never seen", made["id"]))["changed"] == [made["id"]]
+    assert (await desk.arun("unannounce", made["id"]))["status"] == "withdrawn"
+    assert (await session.next("gone"))["ids"] == [made["id"]]
+    assert (await desk.arun("mark", "read", "never seen", "--upto", "top"))["counts"]["total"] == 0
+    await session.close()
+
+
+def test_a_planned_announcement_is_published_by_the_first_command_after_its_time(lonely: Desk) -> None:
+    at = time.time() + 1
+    made = lonely.json("announce", "soon", "--publish-at", timestamp(int(at * 1_000_000)))
+    assert (made["status"], made["published_at"]) == ("scheduled", None)
+    asyncio.run(until(lambda: time.time() > at))
+    assert lonely.json("mark", "read", "ann", made["id"])["changed"] == [made["id"]]
+    assert lonely.run("unannounce", made["id"]).stdout == f"{made['id']} withdrawn\n"
+    refused = lonely.run("announce", "late", "--publish-at", "2020-01-01T00:00:00Z", code=1)
+    assert refused.stderr == "Error: publish_at must be in the future\n"
+    assert lonely.run("unannounce", "nope", code=1).stderr == "Error: no such announcement: 'nope'\n"
+
+
+def test_tail_shows_what_is_announced(lonely: Desk) -> None:
+    with lonely.tail("ann") as lines:
+        made = lonely.run("announce", "for all").stdout.strip()
+        assert lines.readline().endswith(f"unseen=1 unread=1 total=1 entry {made} system.announcement 'for all'\n")
 
 
 async def test_marks_are_those_of_every_door_and_reach_an_open_session(desk: Desk) -> None:

@@ -1,20 +1,22 @@
 /**
- * A client of a notification hub for browsers: a WebSocket and one timer around the rules of `protocol.js`.
+ * A client of a notification hub for browsers: a WebSocket, a storage and one timer around the rules of
+ * `protocol.js` and `outbox.js`.
  *
  *     import { BellhubClient } from "./static/client.js";
  *     const bell = new BellhubClient({ url: "ws/v1", apiKey: "pk_…", channel: "inbox", getToken });
- *     bell.addEventListener("inbox", ({ detail }) => draw(detail.entries, detail.counts));
+ *     bell.subscribe(() => draw(bell.getSnapshot()));
  *     bell.connect();
  * @module
  */
 
-import { active } from "./inbox.js";
+import { arrivedAfter } from "./inbox.js";
+import { frameOf, Outbox } from "./outbox.js";
 import { Connection, SUBPROTOCOL } from "./protocol.js";
 
 /** A hub said no, or the client was closed before it could answer. `code` as in the protocol, or `closed`. */
 export class BellhubError extends Error {
-  /** @param {{code: string, message: string, temporary: boolean, details?: object}} frame */
-  constructor({ code, message, temporary, details = {} }) {
+  /** @param {{code: string, message: string, temporary?: boolean, details?: object}} frame */
+  constructor({ code, message, temporary = false, details = {} }) {
     super(message);
     this.name = "BellhubError";
     this.code = code;
@@ -24,63 +26,133 @@ export class BellhubError extends Error {
 }
 
 /**
+ * @typedef {object} Snapshot what to show; frozen, and the same object until something changes
+ * @property {import("./protocol.js").State} state not every lost connection means `closed`: only `close()`,
+ *   `logout()`, or a hub that says stay away
+ * @property {{code?: number, reason?: string} | undefined} reason why the connection ended, if it did
+ * @property {"solo" | "leader" | "follower"} role among the tabs of this browser
+ * @property {string | null} user
+ * @property {{unseen: number, unread: number, total: number}} counts of the whole feed, unanswered marks included
+ * @property {object[]} entries those neither archived nor dismissed, newest first, unanswered marks included
+ * @property {string | null} cursor the place in the feed that this shows
+ * @property {boolean} more `older()` has some
+ * @property {number} pending marks that the hub has not acknowledged
+ */
+
+/**
  * One user's feed on one channel, kept up to date until `close()`.
  *
  * Events, all of them `CustomEvent`s:
- * - `state`: `{state, code?, reason?}`; `idle`, `connecting`, `connected`, `reconnecting` or `closed`. Not every
- *   lost connection means `closed`: only `close()`, or a hub that says stay away.
- * - `inbox`: `{entries, counts, cursor, more}`; entries newest first, `more`: `older()` has some.
+ * - `change`: there is another snapshot.
+ * - `notification`: `{entry, missed}`; a new entry, not one of a first page; `missed`: from while we were away.
+ * - `state`: `{state, code?, reason?}`.
+ * - `refused`: `{verb, ids, error}`; a mark was undone, since the hub will not have it. `ids`: those asked for;
+ *   undefined for a mark-all.
+ * - `auth`: `{code?, reason}`; the hub will not have this user, or nobody is signed in. The client is closed:
+ *   `connect()` asks for another token.
  * - `frame`: `{direction: "in" | "out", frame, size}` in bytes; tokens are blotted out.
  * - `error`: `{error}`; what no call is waiting for.
+ *
+ * What a listener throws is reported as any uncaught error and stops nothing here.
  */
 export class BellhubClient extends EventTarget {
   #url;
+  #address;
   #getToken;
   #WebSocket;
+  #clock;
+  #storage;
   #rules;
+  #outbox = new Outbox();
+  /** The job that the hub has, or may have. */
+  #job = null;
+  /** The promise of each call. */
+  #calls = new Map();
+  #name = uniqueName();
+  #ops = 0;
+  #user = null;
+  #reason;
+  /** What the storage holds of this user's marks. */
+  #kept = new Map();
+  #keptVersion = 0;
+  #snapshot = null;
+  #subscribers = new Set();
   #socket = null;
-  #timer = null;
+  #timer;
   #listening = null;
   #steps = [];
   #busy = false;
-  /** The frame of each call that waits for its answer. */
-  #calls = new Map();
 
   /**
    * @param {object} options
    * @param {string} [options.url] of the hub's socket, relative to the page; `http` becomes `ws`
    * @param {string} options.apiKey the project's public key, `pk_…`
    * @param {string} options.channel UUID or handle
-   * @param {() => Promise<string>} [options.getToken] fetches a user token; called again only when it has expired
-   * @param {string} [options.user] instead of a token, on a hub in development mode
+   * @param {() => Promise<string | null>} [options.getToken] fetches a user token; called again only when that has
+   *   expired. null: nobody is signed in
+   * @param {string} [options.user] instead of a token, on a hub in development mode; beside `getToken`: who is
+   *   signed in, if the page knows, so that tabs of different users keep apart
+   * @param {boolean} [options.tabs] share one socket among the tabs of this browser
+   * @param {Storage | null} [options.storage] keeps unanswered marks over a reload; null: nothing does
    * @param {typeof WebSocket} [options.WebSocket]
+   * @param {Clock} [options.clock]
    * @param {() => number} [options.random] in [0, 1); spreads reconnects
    */
   constructor({
     url = "ws/v1",
     apiKey,
     channel,
-    getToken = null,
+    getToken,
     user = null,
+    tabs = true,
+    storage = localStorageIfAny(),
     WebSocket = globalThis.WebSocket,
+    clock = new Clock(),
     random = Math.random,
   }) {
     super();
-    if ((getToken === null) === (user === null)) throw new TypeError("exactly one of getToken and user is needed");
+    if (!getToken && user === null) throw new TypeError("getToken or user is needed");
     this.#url = socketAddress(url);
+    this.#address = `bellhub:${this.#url}:${apiKey}:${channel}`;
     this.#getToken = getToken;
     this.#WebSocket = WebSocket;
-    this.#rules = new Connection({ apiKey, channel, user, random, name: uniqueName() });
+    this.#clock = clock;
+    this.#storage = storage;
+    this.#rules = new Connection({ apiKey, channel, user: getToken ? null : user, random });
+    this.#know(user);
   }
 
-  get state() {
-    return this.#rules.state;
+  /** @returns {Snapshot} */
+  getSnapshot() {
+    const { state, inbox } = this.#rules;
+    const { version } = this.#outbox;
+    const last = this.#snapshot;
+    const same = last?.inbox === inbox && last.version === version && last.shown.state === state;
+    if (same && last.shown.user === this.#user && last.shown.reason === this.#reason) return last.shown;
+    const { entries, counts } = this.#outbox.show(inbox);
+    const shown = Object.freeze({
+      state,
+      reason: this.#reason,
+      role: "solo",
+      user: this.#user,
+      counts: Object.freeze(counts),
+      entries: Object.freeze(entries),
+      cursor: inbox.cursor,
+      more: inbox.after !== null,
+      pending: this.#outbox.marks.length,
+    });
+    this.#snapshot = { inbox, version, shown };
+    return shown;
   }
 
-  /** What the last `inbox` event told. */
-  get inbox() {
-    const { counts, cursor, after } = this.#rules.inbox;
-    return { entries: active(this.#rules.inbox), counts, cursor, more: after !== null };
+  /**
+   * Be told when there is another snapshot: with `getSnapshot` the store contract of React and Svelte.
+   * @param {() => void} fn
+   * @returns {() => void} ends it
+   */
+  subscribe(fn) {
+    this.#subscribers.add(fn);
+    return () => this.#subscribers.delete(fn);
   }
 
   /** Connect and stay connected; while waiting to come back, try at once. */
@@ -89,65 +161,182 @@ export class BellhubClient extends EventTarget {
     this.#do((now) => this.#rules.start(now));
   }
 
-  /** Close for good. Calls without an answer fail with the code `closed`. */
+  /** Close. Calls without an answer fail with the code `closed`; their marks are kept and sent the next time. */
   close() {
     this.#listening?.abort();
     this.#listening = null;
     this.#do(() => this.#rules.stop());
   }
 
+  /** The user leaves: close, here and in all tabs of this user, and forget marks that were not sent. */
+  logout() {
+    this.close();
+    this.#outbox.clear();
+    this.#run([]);
+  }
+
   /**
-   * Mark entries. Resolves when it is stored; lost connections are survived and nothing counts twice.
+   * Mark entries: shown at once, and resolved when it is stored. Lost connections and reloads are survived and
+   * nothing counts twice. What the hub will not have is undone.
    * @param {"seen" | "read" | "click" | "archive" | "unarchive" | "dismiss"} verb
    * @param {string[]} ids at most 500
+   * @param {{signal?: AbortSignal}} [options] aborting takes a mark back that was not sent yet
    * @returns {Promise<object>} the `ack`
    * @throws {BellhubError}
    */
-  mark(verb, ids) {
-    return this.#ask({ type: verb, ids: [...ids] });
+  mark(verb, ids, { signal } = {}) {
+    return this.#ask({ type: verb }, { ids: [...ids] }, signal);
   }
 
   /**
    * Mark everything that had arrived at a place in the feed; what came later is spared.
    * @param {"seen" | "read" | "archive" | "dismiss"} verb
-   * @param {string} [upto] the `cursor` of the `inbox` event that was shown; now, by default
+   * @param {object} [options]
+   * @param {string | null} [options.upto] the `cursor` of the snapshot that was shown; now, by default
+   * @param {string} [options.topic] only entries of this topic
+   * @param {AbortSignal} [options.signal]
    * @returns {Promise<object>} the `ack`
    * @throws {BellhubError}
    */
-  markAll(verb, upto = this.#rules.inbox.cursor ?? "0") {
-    return this.#ask({ type: verb, upto });
+  markAll(verb, { upto = this.#rules.inbox.cursor, topic, signal } = {}) {
+    return this.#ask({ type: verb, upto: upto ?? "0", ...(topic && { topic }) }, {}, signal);
   }
 
   /**
-   * A page of the feed, whatever the inbox holds.
+   * A page of the feed, whatever this client holds, in the order of the marks before it.
    * @param {object} [filters] as in REST, with one of `after` and `before`, and `limit`
+   * @param {{signal?: AbortSignal}} [options]
    * @returns {Promise<object>} the `page`
    * @throws {BellhubError}
    */
-  list(filters = {}) {
-    return this.#ask({ ...filters, type: "list" });
+  list(filters = {}, { signal } = {}) {
+    return this.#ask({ ...filters, type: "list" }, {}, signal);
   }
 
   /**
-   * Take the next older page into the inbox.
+   * Take the next older page into the snapshot.
+   * @param {{signal?: AbortSignal}} [options]
    * @returns {Promise<void>}
    * @throws {BellhubError}
    */
-  async older() {
-    if (this.#rules.inbox.after !== null) await this.#ask({ type: "list" }, "older");
+  async older({ signal } = {}) {
+    const { after } = this.#rules.inbox;
+    if (after !== null) await this.#ask({ type: "list", after }, { older: true }, signal);
   }
 
-  /** Requests become promises; the rules know them by their frame. */
-  #ask(frame, input = "request") {
-    return new Promise((resolve, reject) => {
-      const steps = this.#rules[input](frame, now());
-      this.#calls.set(frame, { resolve, reject });
-      this.#run(steps);
+  // ---- calls ----------------------------------------------------------------------------------------
+
+  #ask(frame, ask, signal) {
+    const promise = new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      if (this.#rules.state === "closed") throw closed("this client is closed, connect first");
+      const undone = this.#outbox.add(frame, ask, this.#op(), Date.now(), this.#rules.inbox);
+      this.#calls.set(ask, { resolve, reject });
+      signal?.addEventListener("abort", () => this.#abort(ask, signal.reason), { once: true });
+      for (const other of undone) this.#settle(other, "resolve", this.#nothing());
+      this.#run([]);
+    });
+    // Who does not wait for a mark hears of its end by `refused`.
+    if (frame.type !== "list") promise.catch(() => {});
+    return promise;
+  }
+
+  #abort(ask, reason) {
+    this.#outbox.withdraw(ask);
+    this.#settle(ask, "reject", reason);
+    this.#run([]);
+  }
+
+  #settle(ask, how, value) {
+    this.#calls.get(ask)?.[how](value);
+    this.#calls.delete(ask);
+  }
+
+  #op = () => `${this.#name}-${++this.#ops}`;
+
+  /** An `ack` of a mark that another took back before it was sent. */
+  #nothing() {
+    const { cursor, counts } = this.#rules.inbox;
+    return { type: "ack", cursor, counts, changed: [] };
+  }
+
+  /** The next request, if the hub may be asked. */
+  #next() {
+    const job = this.#outbox.first;
+    if (!job || !this.#rules.ready) return [];
+    this.#job = job;
+    job.sent = true;
+    return this.#rules.request(frameOf(job), job.asks[0].older);
+  }
+
+  #answer(answer) {
+    const job = this.#job;
+    this.#job = null;
+    if (answer.type !== "error") {
+      const event = answer.type === "ack" && !answer.replayed && arrivedAfter(this.#rules.inbox, answer.cursor) === null;
+      this.#outbox.done(job, event ? answer : null);
+      for (const ask of job.asks) this.#settle(ask, "resolve", answer);
+    } else if (!this.#outbox.split(job, this.#op)) {
+      this.#refuse(job, new BellhubError(answer));
+    }
+  }
+
+  #refuse(job, error) {
+    this.#outbox.done(job);
+    const { ids } = frameOf(job);
+    if (job.op) this.#emit("refused", { verb: job.frame.type, ids, error });
+    this.#settle(job.asks[0], "reject", error);
+  }
+
+  /** Nobody will answer. Marks stay in the outbox, pages would come too late. */
+  #end() {
+    this.#outbox.end();
+    for (const ask of this.#calls.keys()) this.#settle(ask, "reject", closed("closed before an answer"));
+  }
+
+  // ---- marks over a reload --------------------------------------------------------------------------
+
+  /** Who this is: only now it is known whose marks the storage holds. */
+  #know(user) {
+    if (user === null || user === this.#user) return;
+    this.#user = user;
+    this.#try((storage) => {
+      const keys = Object.keys(storage).filter((key) => key.startsWith(this.#key("")));
+      this.#kept = new Map(keys.map((key) => [key, storage.getItem(key)]));
+      const records = [...this.#kept].map(([key, text]) => [key.slice(this.#key("").length), JSON.parse(text)]);
+      this.#outbox.load(records, Date.now());
     });
   }
 
+  /** One item a mark: tabs that write at the same time do not meet. */
+  #keep() {
+    if (this.#user === null || this.#outbox.version === this.#keptVersion) return;
+    this.#keptVersion = this.#outbox.version;
+    const wanted = new Map(this.#outbox.records.map(([op, record]) => [this.#key(op), JSON.stringify(record)]));
+    this.#try((storage) => {
+      for (const [key, text] of wanted) if (this.#kept.get(key) !== text) storage.setItem(key, text);
+      for (const key of this.#kept.keys()) if (!wanted.has(key)) storage.removeItem(key);
+    });
+    this.#kept = wanted;
+  }
+
+  #key(op) {
+    return `${this.#address}:${this.#user}:${op}`;
+  }
+
+  /** A storage may be full, forbidden or damaged: then a reload loses marks, and nothing else happens. */
+  #try(act) {
+    try {
+      if (this.#storage) act(this.#storage);
+    } catch (error) {
+      this.#emit("error", { error });
+    }
+  }
+
+  // ---- steps ----------------------------------------------------------------------------------------
+
   #do(input) {
-    this.#run(input(now()));
+    this.#run(input(this.#clock.now()));
   }
 
   /** One step after the other, those that a listener causes in between behind those that are waiting. */
@@ -156,18 +345,24 @@ export class BellhubClient extends EventTarget {
     if (this.#busy) return;
     this.#busy = true;
     try {
-      while (this.#steps.length > 0) this.#step(this.#steps.shift());
+      do {
+        while (this.#steps.length > 0) this.#step(this.#steps.shift());
+        this.#publish();
+        this.#steps.push(...this.#next());
+      } while (this.#steps.length > 0);
     } finally {
       this.#busy = false;
+      this.#keep();
       this.#rearm();
     }
   }
 
   #rearm() {
-    clearTimeout(this.#timer);
+    this.#clock.clearTimeout(this.#timer);
     const { due } = this.#rules;
     if (due === null) return;
-    this.#timer = setTimeout(() => this.#do((now) => this.#rules.tick(now)), Math.max(0, due - now()));
+    const tick = () => this.#do((now) => this.#rules.tick(now));
+    this.#timer = this.#clock.setTimeout(tick, Math.max(0, due - this.#clock.now()));
   }
 
   #step({ act, ...step }) {
@@ -181,19 +376,54 @@ export class BellhubClient extends EventTarget {
       case "token":
         return void this.#fetchToken();
       case "state":
-        return this.#emit("state", step);
-      case "inbox":
-        return this.#emit("inbox", this.inbox);
+        return this.#state(step);
       case "answer":
-        return this.#answer(step);
-      default:
+        return this.#answer(step.answer);
+      case "error":
         return this.#emit("error", { error: new BellhubError(step.error) });
+      case "inbox":
+        return this.#publish();
+      default: // notification, auth
+        return this.#emit(act, step);
     }
   }
 
+  #state({ state, ...reason }) {
+    this.#reason = Object.keys(reason).length > 0 ? Object.freeze(reason) : undefined;
+    if (state === "closed") this.#end();
+    this.#publish();
+    this.#emit("state", { state, ...reason });
+  }
+
+  #publish() {
+    const before = this.#snapshot?.shown;
+    if (this.getSnapshot() === before) return;
+    this.#emit("change");
+    for (const fn of [...this.#subscribers]) {
+      try {
+        fn();
+      } catch (error) {
+        reportError(error);
+      }
+    }
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  // ---- the socket -----------------------------------------------------------------------------------
+
   #open() {
     this.#drop();
-    const socket = new this.#WebSocket(this.#url, [SUBPROTOCOL]);
+    let socket;
+    try {
+      socket = new this.#WebSocket(this.#url, [SUBPROTOCOL]);
+    } catch (error) {
+      // Such an address is never going to work: a secure page may not open an insecure socket.
+      this.#emit("error", { error });
+      return this.#do(() => this.#rules.stop());
+    }
     this.#socket = socket;
     // A socket that was dropped may still speak; only the present one is heard.
     const on = (type, input) =>
@@ -214,7 +444,10 @@ export class BellhubClient extends EventTarget {
   #receive(text, now) {
     const frame = JSON.parse(text);
     this.#show("in", frame, text);
-    return this.#rules.frame(frame, now);
+    if (frame.type === "welcome") this.#know(frame.user);
+    const steps = this.#rules.frame(frame, now);
+    if (frame.prev || frame.entries) this.#outbox.landed(frame.prev && frame.cursor);
+    return steps;
   }
 
   #send(frame) {
@@ -229,27 +462,16 @@ export class BellhubClient extends EventTarget {
   }
 
   async #fetchToken() {
-    let token;
     try {
-      token = await this.#getToken();
+      const token = (await this.#getToken()) ?? null;
+      this.#do((now) => this.#rules.token(token, now));
     } catch (error) {
       this.#emit("error", { error });
       this.#do((now) => this.#rules.tokenFailed(now));
-      return;
     }
-    this.#do((now) => this.#rules.token(token, now));
   }
 
-  #answer({ to, answer }) {
-    const call = this.#calls.get(to);
-    this.#calls.delete(to);
-    if (answer.type === "error") call.reject(new BellhubError(answer));
-    else call.resolve(answer);
-  }
-
-  #emit(type, detail) {
-    this.dispatchEvent(new CustomEvent(type, { detail }));
-  }
+  // ---- the page -------------------------------------------------------------------------------------
 
   #listen() {
     if (this.#listening !== null) return;
@@ -257,13 +479,63 @@ export class BellhubClient extends EventTarget {
     const { signal } = this.#listening;
     const wake = () => this.#do((now) => this.#rules.wake(now));
     addEventListener("online", wake, { signal });
+    addEventListener("pageshow", wake, { signal });
+    // An open socket keeps the page out of the back/forward cache, or dies there without a word.
+    addEventListener("pagehide", () => this.#do(() => this.#rules.pause()), { signal });
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake(), { signal });
   }
 }
 
-/** Milliseconds; never runs backwards, unlike the time of day. */
-function now() {
-  return performance.now();
+const clients = [];
+
+/**
+ * The one client of these options, so that two elements of a page share a socket. It is connected by whoever
+ * comes first and closed by nobody in particular; a closed one is replaced.
+ * @param {ConstructorParameters<typeof BellhubClient>[0]} options
+ * @returns {BellhubClient}
+ */
+export function shared(options) {
+  const names = ["url", "apiKey", "channel", "user", "getToken"];
+  const found = clients.findIndex((held) => names.every((name) => held.options[name] === options[name]));
+  if (found >= 0 && clients[found].client.getSnapshot().state !== "closed") return clients[found].client;
+  if (found >= 0) clients.splice(found, 1);
+  const client = new BellhubClient(options);
+  clients.push({ options, client });
+  return client;
+}
+
+/** Milliseconds since 1970 that never run backwards. They go on while the machine sleeps, unlike `performance.now()`. */
+class Clock {
+  #last = 0;
+  #ahead = 0;
+
+  now() {
+    const now = Date.now();
+    if (now + this.#ahead < this.#last) this.#ahead = this.#last - now;
+    this.#last = now + this.#ahead;
+    return this.#last;
+  }
+
+  setTimeout(fn, ms) {
+    return setTimeout(fn, ms);
+  }
+
+  clearTimeout(timer) {
+    clearTimeout(timer);
+  }
+}
+
+function closed(message) {
+  return new BellhubError({ code: "closed", message });
+}
+
+/** Reading it throws where a browser forbids storage. */
+function localStorageIfAny() {
+  try {
+    return globalThis.localStorage;
+  } catch {
+    return null;
+  }
 }
 
 function socketAddress(url) {

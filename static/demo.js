@@ -61,7 +61,9 @@ class Pane {
   #seen = null;
 
   constructor(name, user) {
-    this.#client = new BellhubClient({ apiKey: API_KEY, channel: CHANNEL, user, WebSocket: constructorOf(this.#line) });
+    // Each pane plays a device of its own: it shares neither a socket nor a storage with the other.
+    const device = { tabs: false, storage: null, WebSocket: constructorOf(this.#line) };
+    this.#client = new BellhubClient({ apiKey: API_KEY, channel: CHANNEL, user, ...device });
     $(".name", this.element).textContent = name;
     this.element.setAttribute("aria-label", name);
     this.#listen();
@@ -77,7 +79,7 @@ class Pane {
 
   #listen() {
     this.#client.addEventListener("state", ({ detail }) => this.#showState(detail));
-    this.#client.addEventListener("inbox", () => this.#showInbox());
+    this.#client.addEventListener("change", () => this.#showInbox());
     this.#client.addEventListener("frame", ({ detail }) => this.#showFrame(detail));
     this.#client.addEventListener("error", ({ detail }) => this.#complain(detail.error));
     this.#bell.addEventListener("click", () => this.#toggle(this.#panel.hidden));
@@ -97,10 +99,10 @@ class Pane {
 
   /** Everything in an open bell is seen, but only what is in it: what arrives later is not. */
   look() {
-    const { counts, cursor } = this.#client.inbox;
+    const { counts, cursor } = this.#client.getSnapshot();
     if (this.#panel.hidden || document.hidden || counts.unseen === 0 || cursor === this.#seen) return;
     this.#seen = cursor;
-    this.#ask(this.#client.markAll("seen", cursor));
+    this.#ask(this.#client.markAll("seen", { upto: cursor }));
   }
 
   #act(button) {
@@ -113,7 +115,7 @@ class Pane {
     setTimeout(() => {
       this.#line.mend();
       button.disabled = false;
-      if (this.#client.state === "reconnecting") this.#client.connect();
+      if (this.#client.getSnapshot().state === "reconnecting") this.#client.connect();
     }, CUT_MS);
   }
 
@@ -138,7 +140,7 @@ class Pane {
   }
 
   #showInbox() {
-    const { entries, counts, more } = this.#client.inbox;
+    const { entries, counts, more } = this.#client.getSnapshot();
     for (const cell of this.element.querySelectorAll("[data-count]")) {
       cell.textContent = counts[cell.dataset.count];
     }

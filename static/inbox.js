@@ -5,6 +5,9 @@
  * @module
  */
 
+/** Events that an inbox remembers, for marks that reach up to one of them. */
+const TRAIL = 500;
+
 /** The verbs of a mark, in the order in which they are applied (protocol, section 4). */
 export const VERBS = ["seen", "read", "click", "archive", "unarchive", "dismiss"];
 
@@ -14,20 +17,29 @@ export const VERBS = ["seen", "read", "click", "archive", "unarchive", "dismiss"
  * @property {{unseen: number, unread: number, total: number}} counts of the whole feed, not of what is held
  * @property {object[]} entries all that are held, newest first; archived ones too, since they can come back
  * @property {string | null} after the token of the next older page; null: nothing older
+ * @property {{cursor: string, id?: string}[]} trail the way since the last snapshot: each event, and the entry it brought
  * @property {boolean} gap an event did not link: subscribe again from `cursor`
  */
 
 /** @returns {Inbox} the state before the first `subscribed` */
 export function empty() {
-  return { cursor: null, counts: { unseen: 0, unread: 0, total: 0 }, entries: [], after: null, gap: false };
+  return { cursor: null, counts: { unseen: 0, unread: 0, total: 0 }, entries: [], after: null, trail: [], gap: false };
+}
+
+/** @returns {boolean} whether a bell lists it: neither archived nor dismissed */
+export function active({ archived_at, dismissed_at }) {
+  return !archived_at && !dismissed_at;
 }
 
 /**
+ * The held entries that had not arrived at this place of the log.
  * @param {Inbox} state
- * @returns {object[]} what a bell lists: neither archived nor dismissed, newest first
+ * @param {string} cursor
+ * @returns {Set<string> | null} their ids; null: this inbox never stood there
  */
-export function active(state) {
-  return state.entries.filter((entry) => !entry.archived_at && !entry.dismissed_at);
+export function arrivedAfter({ trail }, cursor) {
+  const place = trail.findLastIndex((step) => step.cursor === cursor);
+  return place < 0 ? null : new Set(trail.slice(place + 1).map((step) => step.id));
 }
 
 /**
@@ -73,14 +85,15 @@ function subscribed(state, { mode, cursor, counts, entries, page }) {
       // The missed events follow and lead there; taking cursor and counts now would make them all gaps.
       return { ...state, gap: false };
     default:
-      return { cursor, counts, entries, after: page.after, gap: false };
+      return { cursor, counts, entries, after: page.after, trail: [{ cursor }], gap: false };
   }
 }
 
 function event(state, frame) {
   if (frame.cursor === state.cursor) return state;
   if (frame.prev !== state.cursor) return { ...state, gap: true };
-  const next = { ...state, cursor: frame.cursor, counts: frame.counts };
+  const { cursor, counts } = frame;
+  const next = { ...state, cursor, counts, trail: [...state.trail.slice(1 - TRAIL), { cursor, id: frame.entry?.id }] };
   switch (frame.type) {
     case "entry":
       return { ...next, entries: upsert(state.entries, frame.entry) };
@@ -121,7 +134,7 @@ function marked(state, { ids, verbs, at }) {
  * @param {string} at the time of the event
  * @returns {object}
  */
-function mark(entry, verbs, at) {
+export function mark(entry, verbs, at) {
   const next = { ...entry };
   for (const verb of verbs) RULES[verb](next, at);
   next.status = status(next);

@@ -1,8 +1,8 @@
 /**
- * One client's side of the socket protocol, version 1: connections, one followed feed, requests.
+ * One client's side of the socket protocol, version 1: connections, one followed feed, one request at a time.
  *
  * Pure: no socket, no clock, no timer. The caller reports what happened and when, and does what the returned
- * steps say. Times are milliseconds of any clock that does not run backwards.
+ * steps say. Times are milliseconds since 1970 by a clock that does not run backwards.
  * @module
  */
 
@@ -11,10 +11,6 @@ import { append, apply, empty } from "./inbox.js";
 
 /** The WebSocket subprotocol. */
 export const SUBPROTOCOL = "bellhub.v1.json";
-/** Ids in one mark. */
-export const IDS = 500;
-/** Requests that may wait for their turn; the next one is refused. */
-export const WAITING = 256;
 
 /** A socket that is not open by then is given up, ms. */
 const OPEN_MS = 10_000;
@@ -22,10 +18,16 @@ const OPEN_MS = 10_000;
 const GRACE_MS = 10_000;
 /** Time the hub has to answer that, or to close after its `bye`, ms. */
 const PROBE_MS = 5_000;
-/** Temporary errors of one request before its caller is told. They must not block those behind it for ever. */
+/** A socket that was heard from so lately needs no question when the page wakes, ms. */
+const FRESH_MS = 1_000;
+/** A timer that comes so much too late was asleep, and what it waited for may have come meanwhile, ms. */
+const SLEPT_MS = 2_000;
+/** Faults of the hub with one request before its caller is told. They must not block those behind it for ever. */
 const TRIES = 8;
 
 const TOKEN_EXPIRED = 4003;
+/** A hub that closes with one of these will not have this user: trying again would change nothing. */
+const REFUSED = new Set([TOKEN_EXPIRED, 4501, 4503]);
 /** What a browser reports when a connection broke without a close frame. */
 const ABNORMAL = 1006;
 const STAY_AWAY = new Set([1002, 1003, 1007, 1008, 1009, 1010]);
@@ -47,11 +49,14 @@ export function comesBack(code) {
  * - `token`: fetch a user token, then report `token` or `tokenFailed`.
  * - `state`: the state is now this; `code` and `reason` say why a connection ended.
  * - `inbox`: the inbox changed.
- * - `answer`: the answer to `to`, the very object given to `request`: an `ack`, a `page` or an `error`.
+ * - `notification`: an entry that was not there before; `missed`: while this client was away.
+ * - `answer`: the answer to the request: an `ack`, a `page` or an `error`.
+ * - `auth`: the hub will not have this user, or nobody is signed in. It ended.
  * - `error`: an error that answers no request.
  * @typedef {{act: "connect"} | {act: "drop"} | {act: "send", frame: object} | {act: "token"}
  *   | {act: "state", state: State, code?: number, reason?: string} | {act: "inbox"}
- *   | {act: "answer", to: object, answer: object} | {act: "error", error: object}} Step
+ *   | {act: "notification", entry: object, missed: boolean} | {act: "answer", answer: object}
+ *   | {act: "auth", code?: number, reason: string} | {act: "error", error: object}} Step
  */
 
 /** @typedef {"idle" | "connecting" | "connected" | "reconnecting" | "closed"} State */
@@ -60,13 +65,12 @@ export function comesBack(code) {
  * The rules of one client. Every input returns the steps to do, in order.
  *
  * Phases: idle → (token →) opening → open (`auth` and `subscribe` are sent) → welcomed → (leaving: the hub said
- * `bye` →) waiting → … ; ended after `stop` or a close code that says stay away.
+ * `bye` →) waiting → … ; paused while the page is away; ended after `stop` or a close code that says stay away.
  */
 export class Connection {
   #credentials;
   #channel;
   #random;
-  #name;
   #backoff;
 
   #phase = "idle";
@@ -75,9 +79,16 @@ export class Connection {
   #token = null;
   /** A token is being fetched; never two at a time. */
   #tokenWanted = false;
+  #tokenAt = null;
+  #tokenTries = 0;
+  /** When the held token ends; null: unknown or never. */
+  #expires = null;
+  /** A token was refused as expired, and no other was welcomed since. */
+  #expired = false;
   /** The ref of the last `refresh`. */
   #refreshing = null;
   #pingMs = 25_000;
+  #heardAt = 0;
   #probing = false;
   #bye = null;
 
@@ -89,10 +100,12 @@ export class Connection {
   #subscribeAt = null;
   #subscribeTries = 0;
 
+  /** Events of a `replay` still to come. */
+  #missed = 0;
+
   #refs = 0;
-  #ops = 0;
-  /** Marks and lists in the order asked; only the first may be on its way. */
-  #requests = [];
+  /** What was asked and is not answered: the frame, and when it is to be sent again. */
+  #request = null;
 
   #told = { state: "idle", inbox: this.#inbox };
   /** Why the connection ended that this input is about. */
@@ -104,13 +117,11 @@ export class Connection {
    * @param {string} options.channel UUID or handle
    * @param {string | null} [options.user] development sign-in; without it tokens are asked for
    * @param {() => number} options.random in [0, 1)
-   * @param {string} options.name unlike any other client's; `op` ids begin with it
    */
-  constructor({ apiKey, channel, user = null, random, name }) {
+  constructor({ apiKey, channel, user = null, random }) {
     this.#credentials = user === null ? { api_key: apiKey } : { api_key: apiKey, user };
     this.#channel = channel;
     this.#random = random;
-    this.#name = name;
     this.#backoff = new Backoff(random);
   }
 
@@ -126,23 +137,41 @@ export class Connection {
 
   /** When `tick` wants to be called; null: not before something else happens. */
   get due() {
-    const first = this.#requests[0];
-    const retry = this.#phase === "welcomed" && first && !first.sent ? first.at : null;
-    const times = [this.#until, this.#subscribeAt, retry].filter((time) => time !== null);
+    const times = [this.#until, this.#subscribeAt, this.#tokenAt, this.#request?.at].filter((time) => time != null);
     return times.length > 0 ? Math.min(...times) : null;
+  }
+
+  /** Whether `request` may be called: connected, and nothing else waits for its answer. */
+  get ready() {
+    return this.#phase === "welcomed" && this.#request === null;
   }
 
   // ---- inputs ---------------------------------------------------------------------------------------
 
   /** Connect; while waiting to come back: now. @returns {Step[]} */
   start(now) {
-    const resting = ["idle", "ended", "waiting"].includes(this.#phase);
+    const resting = ["idle", "ended", "waiting", "paused"].includes(this.#phase);
     return this.#tell(resting ? this.#connect(now) : []);
   }
 
-  /** Network or page are back: do not sit out a wait, unless the hub itself asked for it. @returns {Step[]} */
+  /**
+   * Network or page are back: do not sit out a wait, unless the hub itself asked for it, and do not trust an open
+   * socket either: it may have died while nobody looked.
+   * @returns {Step[]}
+   */
   wake(now) {
-    return this.#tell(this.#phase === "waiting" && this.#bye === null ? this.#connect(now) : []);
+    const resting = this.#phase === "paused" || (this.#phase === "waiting" && this.#bye === null);
+    if (resting) return this.#tell(this.#connect(now));
+    const doubtful = this.#phase === "welcomed" && !this.#probing && now - this.#heardAt > FRESH_MS;
+    return doubtful ? this.#probe(now) : [];
+  }
+
+  /** The page goes away and may come back: let go of the socket until `wake` or `start`. @returns {Step[]} */
+  pause() {
+    if (this.#phase === "idle" || this.#phase === "ended") return [];
+    this.#reset();
+    this.#phase = "paused";
+    return this.#tell([{ act: "drop" }]);
   }
 
   /** Close for good; what was not answered is refused. @returns {Step[]} */
@@ -150,11 +179,14 @@ export class Connection {
     return this.#tell(this.#end({ reason: "closed by this client" }));
   }
 
-  /** @returns {Step[]} */
+  /** @param {string | null} token null: nobody is signed in @returns {Step[]} */
   token(token, now) {
-    this.#token = token;
     const wanted = this.#tokenWanted;
     this.#tokenWanted = false;
+    if (token === null) return this.#tell(this.#end({ reason: "nobody is signed in" }, true));
+    this.#token = token;
+    this.#expires = null;
+    this.#tokenTries = 0;
     if (this.#phase === "token") return this.#tell(this.#connect(now));
     return this.#phase === "welcomed" && wanted ? [this.#refresh()] : [];
   }
@@ -162,6 +194,7 @@ export class Connection {
   /** No token could be had: a failed attempt like any other. @returns {Step[]} */
   tokenFailed(now) {
     this.#tokenWanted = false;
+    if (this.#phase === "welcomed") this.#tokenAt = now + this.#patience(this.#tokenTries++);
     return this.#tell(this.#phase === "token" ? this.#wait(now) : []);
   }
 
@@ -188,27 +221,24 @@ export class Connection {
 
   /** @returns {Step[]} */
   tick(now) {
-    if (this.#until !== null && now >= this.#until) return this.#tell(this.#late(now));
+    const late = now - this.#until;
+    if (this.#until !== null && late >= 0) return this.#tell(this.#late(now, late > SLEPT_MS));
     if (this.#subscribeAt !== null && now >= this.#subscribeAt) return [this.#subscribe()];
-    return this.#next(now);
+    if (this.#tokenAt !== null && now >= this.#tokenAt) return this.#wantToken();
+    if (this.#request?.at != null && now >= this.#request.at) return [this.#write()];
+    return [];
   }
 
   /**
-   * Ask for something that one `ack`, `page` or `error` answers. Requests are sent one after the other, in order
-   * (an archive that is tried again must not overtake an unarchive), and again after a reconnect until they are
-   * answered. Marks get an `op`, kept for every attempt, so that none counts twice.
-   * @param {object} frame a mark or a `list`, without `ref`, `op` and `channel`
+   * Ask for something that one `ack`, `page` or `error` answers. A request whose connection is lost is forgotten:
+   * the caller, who alone knows whether it matters, asks again when `ready`.
+   * @param {object} frame a mark or a `list`, without `ref` and `channel`
+   * @param {boolean} older take the page into the inbox; the frame's `after` is the inbox's own
    * @returns {Step[]}
-   * @throws {RangeError} too many ids or too many requests waiting
-   * @throws {Error} after `stop`, or when the hub told us to stay away
    */
-  request(frame, now) {
-    return this.#ask(frame, frame.type === "list" ? {} : { op: `${this.#name}-${++this.#ops}` }, now);
-  }
-
-  /** Take the next older page into the inbox; `frame` is a `list`, answered like any other. @returns {Step[]} */
-  older(frame, now) {
-    return this.#ask(frame, { after: this.#inbox.after }, now, true);
+  request(frame, older = false) {
+    this.#request = { wire: { ...frame, ref: ++this.#refs, channel: this.#channel }, older, at: null, tries: 0 };
+    return [this.#write()];
   }
 
   // ---- connecting -----------------------------------------------------------------------------------
@@ -216,6 +246,7 @@ export class Connection {
   #connect(now) {
     this.#bye = null;
     this.#until = null;
+    if (this.#expires !== null && now >= this.#expires) this.#token = null;
     if (this.#token === null && this.#credentials.user === undefined) {
       this.#phase = "token";
       return this.#wantToken();
@@ -226,6 +257,7 @@ export class Connection {
   }
 
   #wantToken() {
+    this.#tokenAt = null;
     if (this.#tokenWanted) return [];
     this.#tokenWanted = true;
     return [{ act: "token" }];
@@ -240,8 +272,12 @@ export class Connection {
     // A hub that said why and then broke off meant what it said.
     const why = this.#bye?.code ?? code;
     const reason = this.#bye?.reason ?? "";
-    if (why === TOKEN_EXPIRED) this.#token = null;
-    if (!comesBack(why)) return this.#end({ code: why, reason });
+    const hopeless = why === TOKEN_EXPIRED && this.#expired;
+    if (hopeless || !comesBack(why)) return this.#end({ code: why, reason });
+    if (why === TOKEN_EXPIRED) {
+      this.#token = null;
+      this.#expired = true;
+    }
     this.#ending = { code: why, reason };
     return this.#wait(now);
   }
@@ -253,39 +289,40 @@ export class Connection {
     return [];
   }
 
-  #end(why) {
+  #end(why, refused = REFUSED.has(why.code)) {
     this.#reset();
     this.#phase = "ended";
     this.#token = null;
+    this.#expired = false;
     this.#ending = why;
-    const message = "the connection ended before an answer";
-    const refused = { type: "error", code: "closed", message, temporary: false };
-    const answers = this.#requests.splice(0).map(({ frame }) => ({ act: "answer", to: frame, answer: refused }));
-    return [{ act: "drop" }, ...answers];
+    return [{ act: "drop" }, ...(refused ? [{ act: "auth", ...why }] : [])];
   }
 
   /** Nothing of the lost connection holds for the next one. */
   #reset() {
-    this.#until = null;
+    this.#until = this.#subscribeAt = this.#tokenAt = this.#request = null;
     this.#live = false;
-    this.#subscribeAt = null;
     this.#subscribeTries = 0;
-    for (const request of this.#requests) Object.assign(request, { sent: false, at: null, tries: 0 });
   }
 
   // ---- is anybody there? ----------------------------------------------------------------------------
 
   #heard(now) {
     this.#probing = false;
+    this.#heardAt = now;
     this.#until = now + this.#pingMs + GRACE_MS;
   }
 
-  #late(now) {
+  #late(now, slept) {
     if (this.#phase === "waiting") return this.#connect(now);
-    if (this.#probing || this.#phase === "opening" || this.#phase === "leaving") {
+    if ((this.#probing && !slept) || this.#phase === "opening" || this.#phase === "leaving") {
       return [{ act: "drop" }, ...this.#lost(ABNORMAL, now)];
     }
     // Timers of hidden pages and sleeping machines come late: ask before believing that the hub is gone.
+    return this.#probe(now);
+  }
+
+  #probe(now) {
     this.#probing = true;
     this.#until = now + PROBE_MS;
     return [send({ type: "ping" })];
@@ -305,7 +342,7 @@ export class Connection {
         return this.#event(frame);
       case "ack":
       case "page":
-        return this.#answer(frame, now);
+        return this.#answer(frame);
       case "error":
         return this.#error(frame, now);
       case "expiring":
@@ -314,18 +351,26 @@ export class Connection {
         return [send({ type: "pong" })];
       case "bye":
         return this.#leave(frame, now);
-      default: // pong, refreshed, and what later versions may add: it was heard, that is all
+      case "refreshed":
+        return this.#lasts(frame);
+      default: // pong, and what later versions may add: it was heard, that is all
         return [];
     }
   }
 
-  #welcome({ ping_s, retry_ms }, now) {
+  #welcome(frame, now) {
     this.#phase = "welcomed";
-    this.#pingMs = ping_s * 1000;
+    this.#pingMs = frame.ping_s * 1000;
     this.#heard(now);
-    this.#backoff.range = retry_ms;
+    this.#backoff.range = frame.retry_ms;
     this.#backoff.up(now);
-    return this.#next(now);
+    this.#expired = false;
+    return this.#lasts(frame);
+  }
+
+  #lasts({ expires_at }) {
+    this.#expires = expires_at && Date.parse(expires_at);
+    return [];
   }
 
   #leave(bye, now) {
@@ -352,14 +397,21 @@ export class Connection {
     this.#subscribeTries = 0;
     this.#handle = frame.channel;
     this.#live = true;
+    this.#missed = frame.missed ?? 0;
     this.#inbox = apply(this.#inbox, frame);
     return [];
   }
 
   #event(frame) {
     if (this.#subscribing !== null || frame.channel !== this.#handle) return [];
-    this.#inbox = apply(this.#inbox, frame);
-    return this.#inbox.gap ? [this.#subscribe()] : [];
+    const before = this.#inbox;
+    this.#inbox = apply(before, frame);
+    if (this.#inbox.gap) return [this.#subscribe()];
+    const missed = this.#missed > 0;
+    if (missed) this.#missed--;
+    const { entry } = frame;
+    const isNew = entry && this.#inbox !== before && before.entries.every(({ id }) => id !== entry.id);
+    return isNew ? [{ act: "notification", entry, missed }] : [];
   }
 
   #subscribeFailed(error, now) {
@@ -370,39 +422,28 @@ export class Connection {
 
   // ---- requests -------------------------------------------------------------------------------------
 
-  #ask(frame, more, now, older = false) {
-    if (this.#phase === "ended") throw new Error("this client is closed, connect first");
-    const ids = frame.ids?.length ?? 0;
-    if (ids > IDS) throw new RangeError(`${ids} ids, at most ${IDS}`);
-    if (this.#requests.length >= WAITING) throw new RangeError(`${WAITING} requests are waiting, no more may`);
-    const wire = { ...frame, ...more, ref: ++this.#refs, channel: this.#channel };
-    this.#requests.push({ frame, wire, older, sent: false, at: null, tries: 0 });
-    return this.#next(now);
+  #write() {
+    this.#request.at = null;
+    return send(this.#request.wire);
   }
 
-  #next(now) {
-    const first = this.#requests[0];
-    if (this.#phase !== "welcomed" || !first || first.sent || now < (first.at ?? now)) return [];
-    Object.assign(first, { sent: true, at: null });
-    return [send(first.wire)];
-  }
-
-  #answer(frame, now) {
-    const first = this.#requests[0];
-    if (!first?.sent || frame.ref !== first.wire.ref) return [];
+  #answer(frame) {
+    const request = this.#request;
+    if (request === null || frame.ref !== request.wire.ref) return [];
     // A snapshot that came in between has another end: this page would leave a hole behind it.
-    const fits = first.older && frame.type === "page" && first.wire.after === this.#inbox.after;
+    const fits = request.older && frame.type === "page" && request.wire.after === this.#inbox.after;
     this.#inbox = (fits ? append : apply)(this.#inbox, frame);
-    this.#requests.shift();
-    return [{ act: "answer", to: first.frame, answer: frame }, ...this.#next(now)];
+    this.#request = null;
+    return [{ act: "answer", answer: frame }];
   }
 
   #error(frame, now) {
-    const first = this.#requests[0];
+    const request = this.#request;
     if (frame.ref !== undefined && frame.ref === this.#subscribing) return this.#subscribeFailed(frame, now);
-    if (!first?.sent || frame.ref !== first.wire.ref) return this.#complain(frame);
-    if (!frame.temporary || ++first.tries >= TRIES) return this.#answer(frame, now);
-    Object.assign(first, { sent: false, at: now + this.#patience(first.tries - 1, frame) });
+    if (frame.ref === undefined || frame.ref !== request?.wire.ref) return this.#complain(frame);
+    // A hub without its store will have it again; anything else may be this request's own, for ever.
+    if (!frame.temporary || (++request.tries >= TRIES && frame.code !== "unavailable")) return this.#answer(frame);
+    request.at = now + this.#patience(request.tries - 1, frame);
     return [];
   }
 
@@ -412,7 +453,7 @@ export class Connection {
     return [{ act: "error", error }];
   }
 
-  #patience(tries, { retry_ms }) {
+  #patience(tries, { retry_ms } = {}) {
     const [min, max] = this.#backoff.range;
     return jitter(tries, this.#random, [retry_ms ?? min, max]);
   }

@@ -21,7 +21,7 @@ ANNOUNCEMENTS = "/v1/messaging/announcements"
 FEED = "/user/v1/channels/inbox/feed"
 UNKNOWN = "0198f000-0000-7000-8000-000000000000"
 DAY_US = 24 * 3600 * 1_000_000
-SOON_US = 300_000
+SOON_US = 1_500_000
 
 Response = httpx2.Response
 

@@ -644,14 +644,15 @@ async def test_keys_that_do_not_open_are_told_as_the_sdk_knows_it(shop: Shop) ->
 
 @pytest.mark.asyncio(loop_scope="function")
 async def test_a_rate_limit_is_waited_for_as_long_as_it_says(start_hub: StartHub, kind: str) -> None:
-    hub = await start_hub(key_rate="2/second")
+    hub = await start_hub(key_rate="2 per 3 seconds")
     async with (await open_shop(hub, kind)).sdk() as sdk:
         start = time.monotonic()
         for name in ("ann", "bob", "cleo"):
             await sdk("users.upsert", name)
-        assert time.monotonic() - start >= 1
         assert [answer.status_code for answer in sdk.answers] == [201, 201, 429, 201]
-        assert sdk.answers[2].headers["retry-after"] == "1"
+        asked = int(sdk.answers[2].headers["retry-after"])
+        assert 1 <= asked <= 3
+        assert time.monotonic() - start >= asked
 
 
 def methods_of(resource: Any, path: str = "") -> list[str]:

@@ -1,9 +1,12 @@
-"""A run for a topic of 10,000, and a hub that dies in the middle of it: every subscriber has exactly one entry."""
+"""A run for a topic of 10,000, and hubs that die in the middle of it: every subscriber has exactly one entry."""
 
 import asyncio
 import json
+import re
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +16,13 @@ from hub.keys import User
 from hub.store import Store
 from tests.conftest import StartHub
 from tests.harness import Doors, HubProcess, RedisServer, set_up, subscribed
+from tests.proxy import Proxy, reply_end
 
 RECIPIENTS = 10_000
 PATIENCE_S = 90.0
 TOPIC = "everybody"
+PUT = re.compile(rb"\*3\r\n\$2\r\nok\r\n\$36\r\n")
+"""Redis says that an entry was put into a feed."""
 pytestmark = pytest.mark.chaos
 
 
@@ -25,6 +31,21 @@ def ask(redis: RedisServer, commands: Iterator[tuple[str, ...]]) -> list[Any]:
     for command in commands:
         pipe.execute_command(*command)
     return list(pipe.execute())
+
+
+async def deaf(proxy: Proxy, entries: int) -> None:
+    """Returns when a hub behind the proxy has put so many entries more: from then on it hears nothing of Redis, so
+    that it does not matter how fast it is.
+    """
+    before, put = proxy.lost, 0
+
+    def lose(message: bytes) -> bool:
+        nonlocal put
+        put += PUT.match(message) is not None
+        return put >= entries
+
+    proxy.lose = lose
+    await becomes(lambda: proxy.lost > before)
 
 
 async def becomes(condition: Callable[[], Any]) -> None:
@@ -57,16 +78,20 @@ async def test_every_subscriber_has_exactly_one_entry_though_hubs_are_killed_in_
 ) -> None:
     users = await asyncio.to_thread(subscribed, redis_server, TOPIC, RECIPIENTS)
     client = redis_server.client
-    hub = HubProcess("--redis-url", redis_server.url)
-    try:
-        run_id = await start(hub, redis_server)
-        for death in (1, 2):
-            await becomes(lambda death=death: client.hlen(keys.log_rows("default")) >= 2_500 * death)
+    run_id = ""
+    for entries in (2_530, 1_001):  # in the middle of a chunk; after the first one of a chunk
+        proxy = await Proxy(redis_server.socket, reply_end).start()
+        hub = await asyncio.to_thread(HubProcess, "--redis-url", proxy.url)
+        try:
+            run_id = run_id or await start(hub, redis_server)
+            await deaf(proxy, entries)
+        finally:
             hub.stop(signal.SIGKILL)
-            logged = client.hlen(keys.log_rows("default"))
-            assert logged < RECIPIENTS, "it was killed too late to show anything"
-            assert client.zscore(keys.runs("default"), run_id) is not None, "the run is not done"
-            hub = HubProcess("--redis-url", redis_server.url)
+            await proxy.stop()
+        assert client.zscore(keys.runs("default"), run_id) is not None, "the run is not done"
+    assert 2_000 < client.hlen(keys.log_rows("default")) < RECIPIENTS
+    hub = await asyncio.to_thread(HubProcess, "--redis-url", redis_server.url)
+    try:
         await becomes(lambda: client.zcard(keys.runs("default")) == 0)
     finally:
         hub.stop()
@@ -77,17 +102,21 @@ async def test_every_subscriber_has_exactly_one_entry_though_hubs_are_killed_in_
 @pytest.mark.timeout(240)
 async def test_a_store_that_is_killed_in_the_middle_of_a_run_changes_nothing_of_that(aof_server: RedisServer) -> None:
     users = await asyncio.to_thread(subscribed, aof_server, TOPIC, 800)
-    hub = HubProcess("--redis-url", aof_server.url)
+    proxy = await Proxy(aof_server.socket, reply_end).start()
+    hub = await asyncio.to_thread(HubProcess, "--redis-url", proxy.url)
     try:
         run_id = await start(hub, aof_server)
-        for death in (1, 2):
-            await becomes(lambda death=death: aof_server.client.hlen(keys.log_rows("default")) >= 200 * death)
+        for entries in (230, 201):
+            await deaf(proxy, entries)
             aof_server.signal(signal.SIGKILL)
             await asyncio.to_thread(aof_server.start)
-            assert aof_server.client.zscore(keys.runs("default"), run_id) is not None, "the run is not done"
+            proxy.lose = lambda message: False
+            proxy.cut_now()
+        assert aof_server.client.zscore(keys.runs("default"), run_id) is not None, "the run is not done"
         await becomes(lambda: aof_server.client.zcard(keys.runs("default")) == 0)
     finally:
         hub.stop()
+        await proxy.stop()
     each_has_one(aof_server, users, run_id)
 
 
@@ -135,3 +164,35 @@ def each_has_one(redis: RedisServer, users: list[User], run_id: str) -> None:
     }, "the log has each exactly once"
     assert {(row[1], row[3], row[5], row[6]) for row in logged.values()} == {("inbox", TOPIC, run_id, None)}
     assert client.zcard(keys.log_index("default")) == client.zcard(keys.log_topic("default", TOPIC)) == count
+
+
+def most_memory(hub: HubProcess) -> int:
+    """The most that a hub ever held in memory, in bytes."""
+    (line,) = (
+        line for line in Path(f"/proc/{hub.process.pid}/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process held in memory")
+async def test_a_large_topic_is_never_in_memory_as_a_whole(redis_server: RedisServer) -> None:
+    users, client = subscribed(redis_server, TOPIC, 2_000), redis_server.client
+    profiles = client.hgetall(keys.profiles("default"))
+    heavy = {f"field-{number}": [number] * 8 for number in range(400)}
+    filled = {
+        name: json.dumps(json.loads(profile) | {"custom_fields": heavy}, separators=(",", ":"))
+        for name, profile in profiles.items()
+    }
+    client.hset(keys.profiles("default"), mapping=filled)
+    whole = sum(map(len, filled.values()))
+    assert whole > 20_000_000
+    hub = await asyncio.to_thread(HubProcess, "--redis-url", redis_server.url)
+    try:
+        begins = most_memory(hub)
+        await start(hub, redis_server)
+        await becomes(lambda: client.zcard(keys.runs("default")) == 0)
+        grown = most_memory(hub) - begins
+    finally:
+        hub.stop()
+    assert client.hlen(keys.log_rows("default")) == len(users)
+    assert grown < whole / 2, f"{grown:,} bytes more for {whole:,} bytes of profiles"

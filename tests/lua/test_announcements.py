@@ -27,7 +27,7 @@ from tests.harness import PATIENCE_S, RedisServer, until
 PROJECT = Project("default", "Default", "pk_test", (Channel("c1", "inbox"), Channel("c2", "alerts")))
 ANN, BOB = User("default", "ann"), User("default", "bob")
 INBOX = ANN.feed("inbox")
-SOON_US = 150_000
+SOON_US = 600_000
 
 
 class Side:

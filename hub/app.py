@@ -93,7 +93,7 @@ class Hub:
         self.users = Users(self.engine)
         self.registry = Registry(self.store, check_s=settings.check_s, sessions_per_user=settings.sessions_per_user)
         self.bus = Bus(
-            announce=self.store.announce,
+            say=self.store.say,
             on_message=self._message,
             on_doubt=self._doubt,
             probe_s=settings.probe_s,

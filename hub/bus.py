@@ -41,19 +41,19 @@ class _Join:
 class Bus:
     """Joins and leaves shard channels; calls `on_message` for each message and `on_doubt` after each gap.
 
-    `announce` publishes through the ordinary command path; the bus probes itself with it every `probe_s`.
+    `say` publishes through the ordinary command path; the bus probes itself with it every `probe_s`.
     """
 
     def __init__(
         self,
         *,
-        announce: Callable[[str, str], Awaitable[object]],
+        say: Callable[[str, str], Awaitable[object]],
         on_message: Callable[[str, str], None],
         on_doubt: Callable[[str], None],
         probe_s: float,
     ) -> None:
         self.url: str  # set before `run`, as that of `Link`
-        self._announce = announce
+        self._say = say
         self._on_message = on_message
         self._on_doubt = on_doubt
         self._probe_s = probe_s
@@ -132,9 +132,9 @@ class Bus:
             if self._probe_open:
                 log.warning("bus.deaf", extra={"after_s": self._probe_s})
                 return
-            self._probe_open = True  # beforehand: the probe may be heard before `announce` returns
+            self._probe_open = True  # beforehand: the probe may be heard before `say` returns
             try:
-                await self._announce(self._probe, "?")
+                await self._say(self._probe, "?")
             except (Refused, hiredis.ReplyError):
                 self._probe_open = False  # a probe that could not be published proves nothing
 

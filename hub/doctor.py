@@ -122,7 +122,7 @@ async def _round_trip(url: str, store: Store) -> Finding:
     channel = probe_channel(secrets.token_hex(8))
     async with asyncio.timeout(ROUND_TRIP_S), rung(url, store, channel) as bell:
         began = time.monotonic()
-        await store.announce(channel, "?")
+        await store.say(channel, "?")
         await bell.wait()
     return Finding("ok", "pub/sub", f"sharded, there and back in {_ms(time.monotonic() - began)}")
 

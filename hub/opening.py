@@ -135,7 +135,7 @@ async def rung(opened_url: str, store: Store, channel: str) -> AsyncIterator[asy
         bell.set()
 
     bus = Bus(
-        announce=store.announce,
+        say=store.say,
         on_message=ring,
         on_doubt=lambda channel: bell.set(),
         probe_s=DEADLINE_S,
@@ -150,9 +150,7 @@ async def rung(opened_url: str, store: Store, channel: str) -> AsyncIterator[asy
 async def roll_call(store: Opened) -> AsyncIterator[RollCall]:
     """To ask the hubs of this store who is here."""
     roll = RollCall(store.store)
-    roll.bus = Bus(
-        announce=store.store.announce, on_message=roll.message, on_doubt=lambda channel: None, probe_s=DEADLINE_S
-    )
+    roll.bus = Bus(say=store.store.say, on_message=roll.message, on_doubt=lambda channel: None, probe_s=DEADLINE_S)
     roll.bus.url = store.url
     async with _running(roll.bus.run()):
         yield roll

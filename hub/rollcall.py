@@ -111,7 +111,7 @@ class RollCall:
         await self.bus.join(channel)
         answers = self._open[channel] = _Answers()
         try:
-            asked = await self._store.announce(user.events, f"{_ASKED}{nonce} {end}")
+            asked = await self._store.say(user.events, f"{_ASKED}{nonce} {end}")
             await answers.wait_for(asked)
         finally:
             del self._open[channel]

@@ -44,7 +44,7 @@ BROUGHT = 20
 _BRINGS = 3
 """How often a request is told that the feed is behind again, before it is sent away."""
 
-_AS_IT_IS = frozenset({"publish", "withdraw", "withdraw_source", "evict", "announce"})
+_AS_IT_IS = frozenset({"publish", "withdraw", "withdraw_source", "evict", "bring"})
 """Scripts that nobody asks for a feed's sake: what was announced may wait until its user does."""
 _PARTS = ("log", "items", "marks", "active", "unseen", "unread", "archived", "dismissed", "expires")
 
@@ -239,7 +239,7 @@ class Store:
             rest = [part for op in ops for part in (op.number, op.id, op.expires, op.topic, op.body)]
             # One after the other: what is brought from the middle on would leave out what comes before.
             keys, args = {"source": feed.user.meta}, {"since": since, "sourced": ""}
-            reply = await self._feed_script("announce", feed, keys=keys, args=args, rest=rest)
+            reply = await self._feed_script("bring", feed, keys=keys, args=args, rest=rest)
             since = int(reply[1])
 
     async def check(self, user: User, channels: Sequence[str]) -> tuple[int | None, dict[str, str]]:
@@ -271,13 +271,13 @@ class Store:
         keys |= {"meta": feed.user.meta, "ops": feed.user.ops, "memo": feed.user.memo}
         await self._engine.run("forget", keys, {"handle": feed.channel})
 
-    async def announce(self, channel: str, message: str) -> int:
+    async def say(self, channel: str, message: str) -> int:
         """Publishes to a shard channel: probes, `CONTROL`, questions. How many connections hear it."""
         heard: int = await self._engine.call("SPUBLISH", channel, message)
         return heard
 
     def tell(self, channel: str, message: str) -> None:
-        """As `announce`, where it does not matter whether anybody hears it."""
+        """As `say`, where it does not matter whether anybody hears it."""
         self._engine.link.call("SPUBLISH", channel, message).add_done_callback(_unheeded)
 
     # ---- how scripts are run ----------------------------------------------------------------------

@@ -253,7 +253,7 @@ async def test_what_starts_in_the_middle_is_not_brought(here: Side, redis_server
     (_, last) = here.store.live.after(INBOX, 0)
     rest = [last.number, last.id, last.expires, last.topic, last.body]
     args = {"since": last.number - 1, "sourced": ""}
-    reply = await here.store._feed_script("announce", INBOX, keys={"source": ANN.meta}, args=args, rest=rest)
+    reply = await here.store._feed_script("bring", INBOX, keys={"source": ANN.meta}, args=args, rest=rest)
     assert reply == [b"ok", b"0"]
     assert await here.ids() == [second.id, first.id]
 

@@ -283,13 +283,13 @@ async def bus(redis_server: RedisServer) -> AsyncIterator[tuple[Bus, list[str], 
     doubted: list[str] = []
     async with open_store(redis_server.url) as store:
 
-        async def announce(channel: str, message: str) -> None:
-            await store.announce(channel, message)
+        async def say(channel: str, message: str) -> None:
+            await store.say(channel, message)
             if message == "?":
                 await asyncio.sleep(0.01)
 
         made = Bus(
-            announce=announce,
+            say=say,
             on_message=lambda channel, payload: heard.append(payload),
             on_doubt=doubted.append,
             probe_s=0.03,

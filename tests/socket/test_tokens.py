@@ -367,7 +367,7 @@ async def test_the_sessions_of_a_project_end_with_it(start_hub: StartHub) -> Non
     hub = await start_hub()
     session = await hub.connect("ann")
     await hub.hub.client.hdel("{bellhub}:projects", "default")
-    await hub.hub.store.announce("{bellhub}:control", "default")
+    await hub.hub.store.say("{bellhub}:control", "default")
     assert await session.close_code() == 4503
     assert await turned_away(await greeted(hub, token=hub.token("ann")), 4503) == "unknown api key"
 

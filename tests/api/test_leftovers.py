@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from hub import auth
+from hub import auth, keys
 from hub.app import store_client
 from hub.keys import PROJECTS
 from hub.model import Project, SecretKey
@@ -38,6 +38,7 @@ async def test_a_project_that_is_deleted_in_the_middle_of_a_fan_out_leaves_nothi
     for _ in range(4):
         await admin(hubs[0], acme, secret, "POST", "/notiflows/hello/run", {"recipients": recipients})
     await until(lambda: redis_server.client.zcard("{acme}:log:index") >= 200)
+    assert redis_server.client.zcard(keys.runs("acme")), "they are not done"
     client = store_client(redis_server.url)
     await Projects(client).delete("acme")
     await client.aclose()

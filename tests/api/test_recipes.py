@@ -55,10 +55,10 @@ async def test_the_shop_signs_tokens_sends_on_an_order_and_carries_the_hub(
     shop: int, redis_server: RedisServer
 ) -> None:
     page, ann = f"http://127.0.0.1:{shop}", ("ann", "wonderland")
+    (project,) = bellhub(redis_server.url, "project", "list")
     async with httpx2.AsyncClient(base_url=page, timeout=PATIENCE_S, verify=False) as http:
         token = (await http.get("/bell-token", auth=ann)).text
         phone = await Client.open(f"ws://127.0.0.1:{shop}/bell/ws/v1")
-        (project,) = bellhub(redis_server.url, "project", "list")
         await phone.send("auth", api_key=project["api_key"], token=token)
         assert (await phone.next("welcome"))["user"] == "ann"
         await phone.ask("subscribe", channel="inbox")

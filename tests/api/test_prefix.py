@@ -191,6 +191,21 @@ async def test_urls_of_pages_contain_the_prefix_where_the_hub_knows_it(
         assert [n["id"] for n in (*first["data"], *second["data"])] == sent[::-1]
 
 
+@everywhere
+async def test_the_documents_find_each_other_and_the_hub_under_the_prefix(
+    redis_server: RedisServer, setting: Setting
+) -> None:
+    async with setting(redis_server.url) as page, client() as http:
+        for address in (urljoin(page, "docs"), urljoin(page, "docs/errors")):
+            linked = re.findall(r'(?:href|src)="([^"#:]+)', (await http.get(address)).text)
+            assert len(linked) > 5
+            for found in set(linked):
+                assert (await http.get(urljoin(address, found))).status_code == 200, found
+        document = urljoin(page, "openapi.json")
+        (server,) = (await http.get(document)).json()["servers"]
+        assert urljoin(document, server["url"]) == page
+
+
 async def links_of_errors(http: httpx2.AsyncClient, page: str) -> set[str]:
     """Where the errors of both dialects say that they are explained, without what names the error."""
     entries = await http.get(urljoin(page, "user/v1/channels/inbox/feed/entries"), headers={"host": "localhost"})

@@ -75,6 +75,13 @@ async def test_users_and_keys_are_counted_apart(start_hub: StartHub) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 202]
 
 
+async def test_of_many_at_once_exactly_as_many_as_the_limit_allows_come_through(start_hub: StartHub) -> None:
+    hubs = [await start_hub(user_rate="20/minute"), await start_hub(user_rate="20/minute")]
+    answers = await asyncio.gather(*(listing(hubs[number % 2], "ann") for number in range(50)))
+    assert [answer.status_code for answer in answers].count(200) == 20
+    assert [answer.status_code for answer in answers].count(429) == 30
+
+
 async def test_all_hubs_count_together(start_hub: StartHub) -> None:
     one, other = await start_hub(user_rate="2/minute"), await start_hub(user_rate="2/minute")
     answers = [await listing(one, "ann"), await listing(other, "ann"), await listing(one, "ann")]

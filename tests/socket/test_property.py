@@ -209,10 +209,8 @@ class Life:
 Run = Callable[[Awaitable[Any]], Any]
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[tuple[list[RunningHub], Run]]:
-    """Two hubs on one store for all examples, and how to run something in their loop."""
-    redis = RedisServer()
+def running_hubs(redis: RedisServer, **options: Any) -> Iterator[tuple[list[RunningHub], Run]]:
+    """Two hubs on one store, and how to run something in their loop. Both and the store are gone afterwards."""
     try:
         with asyncio.Runner() as runner:
 
@@ -223,12 +221,18 @@ def world() -> Iterator[tuple[list[RunningHub], Run]]:
             def run(call: Awaitable[Any]) -> Any:
                 return runner.run(awaited(call))
 
-            hubs = [run(RunningHub(redis.url, feed_entries=CAP, log_events=LOG).start()) for _ in range(2)]
+            hubs = [run(RunningHub(redis.url, **options).start()) for _ in range(2)]
             yield hubs, run
             for hub in hubs:
                 run(hub.stop())
     finally:
         redis.remove()
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[tuple[list[RunningHub], Run]]:
+    """The same two hubs for all examples."""
+    yield from running_hubs(RedisServer(), feed_entries=CAP, log_events=LOG)
 
 
 USERS = itertools.count(1)

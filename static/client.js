@@ -66,7 +66,7 @@ export class BellhubClient extends EventTarget {
   #outbox = new Outbox();
   /** The job that the hub has, or may have. */
   #job = null;
-  /** The promise of each call. */
+  /** The promise of each ask. */
   #calls = new Map();
   #name = uniqueName();
   #ops = 0;
@@ -74,8 +74,10 @@ export class BellhubClient extends EventTarget {
   #reason;
   /** What the storage holds of this user's marks. */
   #kept = new Map();
-  #keptVersion = 0;
-  #snapshot = null;
+  #keptVersion;
+  #snapshot;
+  /** What it was made of. */
+  #parts = [];
   #subscribers = new Set();
   #socket = null;
   #timer;
@@ -125,12 +127,11 @@ export class BellhubClient extends EventTarget {
   /** @returns {Snapshot} */
   getSnapshot() {
     const { state, inbox } = this.#rules;
-    const { version } = this.#outbox;
-    const last = this.#snapshot;
-    const same = last?.inbox === inbox && last.version === version && last.shown.state === state;
-    if (same && last.shown.user === this.#user && last.shown.reason === this.#reason) return last.shown;
+    const parts = [inbox, this.#outbox.version, state, this.#reason, this.#user];
+    if (this.#snapshot && parts.every((part, place) => part === this.#parts[place])) return this.#snapshot;
+    this.#parts = parts;
     const { entries, counts } = this.#outbox.show(inbox);
-    const shown = Object.freeze({
+    this.#snapshot = Object.freeze({
       state,
       reason: this.#reason,
       role: "solo",
@@ -141,8 +142,7 @@ export class BellhubClient extends EventTarget {
       more: inbox.after !== null,
       pending: this.#outbox.marks.length,
     });
-    this.#snapshot = { inbox, version, shown };
-    return shown;
+    return this.#snapshot;
   }
 
   /**
@@ -171,7 +171,7 @@ export class BellhubClient extends EventTarget {
   /** The user leaves: close, here and in all tabs of this user, and forget marks that were not sent. */
   logout() {
     this.close();
-    this.#outbox.clear();
+    this.#outbox = new Outbox();
     this.#run([]);
   }
 
@@ -230,10 +230,9 @@ export class BellhubClient extends EventTarget {
     const promise = new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       if (this.#rules.state === "closed") throw closed("this client is closed, connect first");
-      const undone = this.#outbox.add(frame, ask, this.#op(), Date.now(), this.#rules.inbox);
+      this.#outbox.add(this.#op(), frame, ask, Date.now(), this.#rules.inbox);
       this.#calls.set(ask, { resolve, reject });
       signal?.addEventListener("abort", () => this.#abort(ask, signal.reason), { once: true });
-      for (const other of undone) this.#settle(other, "resolve", this.#nothing());
       this.#run([]);
     });
     // Who does not wait for a mark hears of its end by `refused`.
@@ -254,38 +253,30 @@ export class BellhubClient extends EventTarget {
 
   #op = () => `${this.#name}-${++this.#ops}`;
 
-  /** An `ack` of a mark that another took back before it was sent. */
-  #nothing() {
-    const { cursor, counts } = this.#rules.inbox;
-    return { type: "ack", cursor, counts, changed: [] };
-  }
-
   /** The next request, if the hub may be asked. */
   #next() {
-    const job = this.#outbox.first;
+    const [job] = this.#outbox.jobs;
     if (!job || !this.#rules.ready) return [];
     this.#job = job;
     job.sent = true;
-    return this.#rules.request(frameOf(job), job.asks[0].older);
+    return this.#rules.request(frameOf(job));
   }
 
   #answer(answer) {
     const job = this.#job;
-    this.#job = null;
-    if (answer.type !== "error") {
-      const event = answer.type === "ack" && !answer.replayed && arrivedAfter(this.#rules.inbox, answer.cursor) === null;
-      this.#outbox.done(job, event ? answer : null);
-      for (const ask of job.asks) this.#settle(ask, "resolve", answer);
-    } else if (!this.#outbox.split(job, this.#op)) {
-      this.#refuse(job, new BellhubError(answer));
+    const { frame, asks } = job;
+    if (answer.type === "error") {
+      if (asks.length > 1) return this.#outbox.split(job, this.#op);
+      const error = new BellhubError(answer);
+      if (frame.type !== "list") this.#emit("refused", { verb: frame.type, ids: asks[0].ids, error });
+      this.#settle(asks[0], "reject", error);
+    } else {
+      if (asks[0].older) this.#steps.push(...this.#rules.append(answer, frame.after));
+      for (const ask of asks) this.#settle(ask, "resolve", answer);
     }
-  }
-
-  #refuse(job, error) {
-    this.#outbox.done(job);
-    const { ids } = frameOf(job);
-    if (job.op) this.#emit("refused", { verb: job.frame.type, ids, error });
-    this.#settle(job.asks[0], "reject", error);
+    // An event that was here before its `ack`, or long ago, will not come again.
+    const coming = !answer.replayed && answer.changed?.length > 0 && !arrivedAfter(this.#rules.inbox, answer.cursor);
+    this.#outbox.done(job, coming ? answer.cursor : undefined);
   }
 
   /** Nobody will answer. Marks stay in the outbox, pages would come too late. */
@@ -303,16 +294,16 @@ export class BellhubClient extends EventTarget {
     this.#try((storage) => {
       const keys = Object.keys(storage).filter((key) => key.startsWith(this.#key("")));
       this.#kept = new Map(keys.map((key) => [key, storage.getItem(key)]));
-      const records = [...this.#kept].map(([key, text]) => [key.slice(this.#key("").length), JSON.parse(text)]);
-      this.#outbox.load(records, Date.now());
+      this.#outbox.load([...this.#kept.values()].map(JSON.parse), Date.now());
     });
   }
 
   /** One item a mark: tabs that write at the same time do not meet. */
   #keep() {
-    if (this.#user === null || this.#outbox.version === this.#keptVersion) return;
-    this.#keptVersion = this.#outbox.version;
-    const wanted = new Map(this.#outbox.records.map(([op, record]) => [this.#key(op), JSON.stringify(record)]));
+    const { version, marks } = this.#outbox;
+    if (this.#user === null || version === this.#keptVersion) return;
+    this.#keptVersion = version;
+    const wanted = new Map(marks.map((job) => [this.#key(job.op), JSON.stringify({ frame: frameOf(job), at: job.at })]));
     this.#try((storage) => {
       for (const [key, text] of wanted) if (this.#kept.get(key) !== text) storage.setItem(key, text);
       for (const key of this.#kept.keys()) if (!wanted.has(key)) storage.removeItem(key);
@@ -360,7 +351,7 @@ export class BellhubClient extends EventTarget {
   #rearm() {
     this.#clock.clearTimeout(this.#timer);
     const { due } = this.#rules;
-    if (due === null) return;
+    if (due === Infinity) return;
     const tick = () => this.#do((now) => this.#rules.tick(now));
     this.#timer = this.#clock.setTimeout(tick, Math.max(0, due - this.#clock.now()));
   }
@@ -388,15 +379,16 @@ export class BellhubClient extends EventTarget {
     }
   }
 
-  #state({ state, ...reason }) {
-    this.#reason = Object.keys(reason).length > 0 ? Object.freeze(reason) : undefined;
+  #state(step) {
+    const { state, ...reason } = step;
+    this.#reason = reason.reason === undefined ? undefined : Object.freeze(reason);
     if (state === "closed") this.#end();
     this.#publish();
-    this.#emit("state", { state, ...reason });
+    this.#emit("state", step);
   }
 
   #publish() {
-    const before = this.#snapshot?.shown;
+    const before = this.#snapshot;
     if (this.getSnapshot() === before) return;
     this.#emit("change");
     for (const fn of [...this.#subscribers]) {
@@ -496,11 +488,12 @@ const clients = [];
  */
 export function shared(options) {
   const names = ["url", "apiKey", "channel", "user", "getToken"];
-  const found = clients.findIndex((held) => names.every((name) => held.options[name] === options[name]));
-  if (found >= 0 && clients[found].client.getSnapshot().state !== "closed") return clients[found].client;
-  if (found >= 0) clients.splice(found, 1);
+  const open = ({ held, client }) =>
+    names.every((name) => held[name] === options[name]) && client.getSnapshot().state !== "closed";
+  const found = clients.find(open);
+  if (found) return found.client;
   const client = new BellhubClient(options);
-  clients.push({ options, client });
+  clients.push({ held: options, client });
   return client;
 }
 

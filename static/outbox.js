@@ -8,7 +8,7 @@
 
 import { active, arrivedAfter, mark } from "./inbox.js";
 
-/** Calls that may wait; the next one is refused. */
+/** Jobs that may wait; the next one is refused. */
 export const WAITING = 500;
 /** A mark that could not be sent for so long is forgotten, ms. */
 export const KEPT_MS = 7 * 24 * 3600 * 1000;
@@ -16,136 +16,112 @@ export const KEPT_MS = 7 * 24 * 3600 * 1000;
 export const IDS = 500;
 
 /** Of these the last one counts, so that their order must be kept. */
-const PLACES = new Set(["archive", "unarchive", "dismiss"]);
+const PLACES = ["archive", "unarchive", "dismiss"];
 
 /**
- * What one call asked for: several may share a job, and are answered together.
- * @typedef {{ids?: string[]}} Ask
+ * What one call asked for. Several may share a job, and are answered together.
+ * @typedef {object} Ask
+ * @property {string[]} [ids]
+ * @property {string[]} [reached] of a mark-all: the held entries that it changes
+ * @property {boolean} [all] of a mark-all: it changes everything older than what is held, too
  */
 
 /**
  * One frame to be answered.
  * @typedef {object} Job
- * @property {string} [op] of a mark: the same for every attempt
- * @property {object} frame without ids, `op`, `ref` and channel
+ * @property {string} op the same for every attempt
+ * @property {object} frame without `ids`, `op`, `ref` and `channel`
  * @property {Ask[]} asks
  * @property {boolean} sent perhaps on its way or done: it must not change any more
- * @property {boolean} alone never joined with others
- * @property {number} at
- * @property {Set<string>} touched the held entries that it changes
- * @property {boolean} all it reaches everything older than what is held
+ * @property {number} at when it was asked for
  */
 
 /** The jobs of one client. */
 export class Outbox {
+  /** Another one: there is something else to show or to keep. */
+  version = {};
   /** @type {Job[]} */
   #jobs = [];
-  /** Stored, but its event is not here yet: it goes on to show, or the list would flicker. @type {Job[]} */
+  /** Stored, but the event is not here yet: they go on to show, or the list would flicker. @type {Job[]} */
   #landing = [];
   #at = 0;
-  /** Another one: there is something else to show or to keep. */
-  version = 0;
 
-  /** The next one to send. @returns {Job | undefined} */
-  get first() {
-    return this.#jobs[0];
+  /** Those without an answer. @returns {Job[]} */
+  get jobs() {
+    return this.#jobs;
   }
 
-  /** Marks without an answer. @returns {Job[]} */
+  /** @returns {Job[]} those that change something */
   get marks() {
-    return this.#jobs.filter((job) => job.op);
-  }
-
-  /** What is to be kept in a storage: each mark under its `op`. @returns {[string, object][]} */
-  get records() {
-    return this.marks.map(({ op, at, ...job }) => [op, { ...frameOf(job), at }]);
+    return this.#jobs.filter(({ frame }) => frame.type !== "list");
   }
 
   /**
-   * Marks that were kept, by an earlier page or another tab. They may have been sent.
-   * @param {[string, object][]} records
+   * Jobs of an earlier page or of another tab; their own frames as `frameOf` told. They may have been sent.
+   * @param {{frame: object, at: number}[]} kept
    * @param {number} now
    */
-  load(records, now) {
-    const known = new Set(this.marks.map(({ op }) => op));
-    const kept = records
-      .filter(([op, { at }]) => !known.has(op) && at > now - KEPT_MS)
-      .map(([op, { at, ids, ...frame }]) => newJob(frame, op, ids ? { ids } : {}, at, { sent: true, touched: ids }));
-    this.#jobs = [...this.#jobs, ...kept].sort((one, other) => one.at - other.at).slice(-WAITING);
-    this.version++;
+  load(kept, now) {
+    const known = this.#jobs.map(({ op }) => op);
+    const jobs = kept
+      .filter(({ frame, at }) => !known.includes(frame.op) && at > now - KEPT_MS)
+      .map(({ frame: { op, ids, ...frame }, at }) => ({ op, frame, asks: [{ ids }], sent: true, at }));
+    this.#change([...this.#jobs, ...jobs].sort((one, other) => one.at - other.at).slice(-WAITING));
   }
 
   /**
+   * @param {string} op
    * @param {object} frame a `list`, or a mark without ids
    * @param {Ask} ask
-   * @param {string} op for a mark
    * @param {number} now
    * @param {import("./inbox.js").Inbox} inbox
-   * @returns {Ask[]} earlier calls that need no frame any more, since this one undoes what they asked
    * @throws {RangeError} too many ids, too many waiting
    */
-  add(frame, ask, op, now, inbox) {
-    const ids = ask.ids ?? [];
+  add(op, frame, ask, now, inbox) {
+    const { ids = [] } = ask;
     if (ids.length > IDS) throw new RangeError(`${ids.length} ids, at most ${IDS}`);
     if (this.#jobs.length >= WAITING) throw new RangeError(`${WAITING} requests are waiting, no more may`);
-    this.version++;
     this.#at = Math.max(now, this.#at + 1);
-    const undone = this.#undo(frame.type, ids);
+    if (frame.upto) this.#reach(frame, ask, inbox);
+    const asks = [...this.#undone(frame.type, ids), ask];
     const other = this.#fitting(frame.type, ids);
-    if (other) {
-      other.asks.push(ask);
-      for (const id of ids) other.touched.add(id);
-    } else {
-      const reach = frame.upto ? this.#reach(frame, inbox) : { touched: ids };
-      this.#jobs.push(newJob(frame, frame.type === "list" ? undefined : op, ask, this.#at, reach));
-    }
-    return undone;
+    if (other) other.asks.push(...asks);
+    else this.#jobs.push({ op, frame, asks, sent: false, at: this.#at });
+    this.#change(this.#jobs);
   }
 
-  /** It was answered. `ack`: that of a mark, whose event is still to come. */
-  done(job, ack = null) {
-    this.version++;
-    this.#jobs = this.#jobs.filter((other) => other !== job);
-    if (ack) this.#landing.push({ ...job, cursor: ack.cursor });
+  /** It was answered. @param {Job} job @param {string} [cursor] of its event, if that is still to come */
+  done(job, cursor) {
+    if (cursor) this.#landing.push({ ...job, cursor });
+    this.#change(this.#jobs.filter((other) => other !== job));
   }
 
   /** The event at this cursor was applied; without one: a snapshot, which knows of everything. */
   landed(cursor) {
-    if (this.#landing.length > 0) this.version++;
-    this.#landing = this.#landing.filter((job) => cursor !== undefined && job.cursor !== cursor);
+    if (this.#landing.length === 0) return;
+    this.#landing = this.#landing.filter((job) => cursor && job.cursor !== cursor);
+    this.#change(this.#jobs);
   }
 
   /**
-   * The hub refused a job of several calls: each call goes again by itself.
-   * @returns {boolean} false: it was of one call alone
+   * The hub refused a job of several calls, perhaps for one of them: each goes again by itself.
+   * @param {Job} job
+   * @param {() => string} op
    */
   split(job, op) {
-    if (job.asks.length < 2) return false;
-    const parts = job.asks.map((ask) => newJob(job.frame, op(), ask, job.at, { touched: ask.ids, alone: true }));
-    this.version++;
-    this.#jobs.splice(this.#jobs.indexOf(job), 1, ...parts);
-    return true;
+    const parts = job.asks.map((ask) => ({ ...job, op: op(), asks: [ask], sent: false }));
+    this.#change(this.#jobs.flatMap((other) => (other === job ? parts : [other])));
   }
 
-  /** Take a call back. @returns {boolean} false: it is not there, or perhaps sent */
+  /** Take a call back, unless it was sent. @param {Ask} ask */
   withdraw(ask) {
-    const job = this.#jobs.find(({ asks, sent }) => !sent && asks.includes(ask));
-    if (!job) return false;
-    this.version++;
-    job.asks = job.asks.filter((other) => other !== ask);
-    if (job.touched.size > 0 && ask.ids) job.touched = new Set(idsOf(job));
-    if (job.asks.length === 0) this.done(job);
-    return true;
+    for (const job of this.#jobs) if (!job.sent) job.asks = job.asks.filter((other) => other !== ask);
+    this.#change(this.#jobs.filter(({ asks }) => asks.length > 0));
   }
 
   /** Nobody waits for a page any more. */
   end() {
-    this.#jobs = this.marks;
-  }
-
-  clear() {
-    this.version++;
-    this.#jobs = this.#landing = [];
+    this.#change(this.marks);
   }
 
   /**
@@ -157,41 +133,54 @@ export class Outbox {
    * @returns {{entries: object[], counts: {unseen: number, unread: number, total: number}}}
    */
   show({ entries, counts }) {
-    const jobs = [...this.#landing, ...this.marks];
-    if (jobs.length === 0) return { entries: entries.filter(active), counts };
-    const marked = entries.map((entry) =>
-      jobs.reduce((entry, { touched, frame, at }) => (touched.has(entry.id) ? mark(entry, [frame.type], iso(at)) : entry), entry),
-    );
-    const [before, after] = [tally(entries), tally(marked)];
-    const reached = new Set(jobs.filter(({ all }) => all).flatMap(({ frame }) => EMPTIES[frame.type]));
-    const shown = Object.entries(counts).map(([name, count]) => {
-      const older = reached.has(name) ? 0 : Math.max(0, count - before[name]);
-      return [name, older + after[name]];
-    });
-    return { entries: marked.filter(active), counts: Object.fromEntries(shown) };
+    const marks = [...this.#landing, ...this.marks].map(({ frame: { type }, asks, at }) => ({
+      ids: new Set(asks.flatMap(({ ids, reached = [] }) => ids ?? reached)),
+      mark: (entry) => mark(entry, [type], new Date(at).toISOString()),
+      all: asks[0].all,
+    }));
+    const marked = (entry, { ids, mark }) => (ids.has(entry.id) ? mark(entry) : entry);
+    const shown = entries.map((entry) => marks.reduce(marked, entry));
+    const [before, after] = [tally(entries), tally(shown)];
+    // Of what is older than the entries held, a mark-all leaves as much as of an entry that is new.
+    const left = marks.filter(({ all }) => all).map(({ mark }) => tally([mark({})]));
+    const count = (name) => {
+      const older = left.every((one) => one[name]) ? Math.max(0, counts[name] - before[name]) : 0;
+      return older + after[name];
+    };
+    return {
+      entries: shown.filter(active),
+      counts: marks.length > 0 ? { unseen: count("unseen"), unread: count("unread"), total: count("total") } : counts,
+    };
   }
 
-  /** An archive that was not sent yet and its undoing: only the later one needs to be sent. */
-  #undo(type, ids) {
+  #change(jobs) {
+    this.#jobs = jobs;
+    this.version = {};
+  }
+
+  /** The calls that this one undoes before they were sent. They need no frame, and are answered with this one. */
+  #undone(type, ids) {
     const opposite = { archive: "unarchive", unarchive: "archive" }[type];
     const undone = [];
-    for (const job of this.#open()) {
-      if (job.frame.type !== opposite) continue;
-      for (const ask of job.asks) {
+    for (const { frame, asks } of this.#open()) {
+      if (frame.type !== opposite) continue;
+      for (const ask of asks) {
         ask.ids = ask.ids.filter((id) => !ids.includes(id));
         if (ask.ids.length === 0) undone.push(ask);
       }
-      job.touched = new Set(idsOf(job));
     }
-    for (const ask of undone) this.withdraw(ask);
+    for (const ask of undone) {
+      this.withdraw(ask);
+      ask.ids = ids;
+    }
     return undone;
   }
 
   /** A job that these ids can join. */
   #fitting(type, ids) {
     for (const job of this.#open()) {
-      if (job.frame.type === type) return job.alone || idsOf(job).length + ids.length > IDS ? undefined : job;
-      if (PLACES.has(type) && PLACES.has(job.frame.type)) return undefined;
+      if (job.frame.type === type) return idsOf(job).length + ids.length > IDS ? undefined : job;
+      if (PLACES.includes(type) && PLACES.includes(job.frame.type)) return undefined;
     }
     return undefined;
   }
@@ -204,41 +193,28 @@ export class Outbox {
     }
   }
 
-  #reach({ upto, topic }, inbox) {
+  #reach({ upto, topic }, ask, inbox) {
     const spared = arrivedAfter(inbox, upto);
-    if (spared === null) return { touched: [] };
-    const reached = this.show(inbox).entries.filter((entry) => !spared.has(entry.id) && (!topic || entry.topic === topic));
-    return { touched: reached.map(({ id }) => id), all: !topic };
+    if (spared === null) return;
+    const reached = (entry) => !spared.has(entry.id) && (!topic || entry.topic === topic);
+    const { entries } = this.show(inbox);
+    ask.reached = entries.filter(reached).map(({ id }) => id);
+    ask.all = !topic;
   }
 }
 
-/** What a mark-all leaves at nothing, of the entries that it reaches. */
-const EMPTIES = {
-  seen: ["unseen"],
-  read: ["unseen", "unread"],
-  archive: ["unseen", "unread", "total"],
-  dismiss: ["unseen", "unread", "total"],
-};
-
-function newJob(frame, op, ask, at, { touched, ...more } = {}) {
-  return { frame, op, asks: [ask], at, sent: false, alone: false, all: false, ...more, touched: new Set(touched) };
-}
-
 /**
- * The frame of a job, without `ref` and channel: always the same once it may have been sent.
+ * The frame of a job, without `ref` and `channel`: always the same once it may have been sent.
  * @param {Job} job
  * @returns {object}
  */
-export function frameOf({ frame, op, asks }) {
-  return { ...frame, ...(asks[0].ids && { ids: idsOf({ asks }) }), ...(op && { op }) };
+export function frameOf(job) {
+  const ids = job.asks[0].ids && { ids: idsOf(job) };
+  return { ...job.frame, ...ids, op: job.op };
 }
 
 function idsOf({ asks }) {
   return [...new Set(asks.flatMap(({ ids }) => ids))];
-}
-
-function iso(at) {
-  return new Date(at).toISOString();
 }
 
 function tally(entries) {

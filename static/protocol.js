@@ -74,15 +74,15 @@ export class Connection {
   #backoff;
 
   #phase = "idle";
-  /** When the phase's patience ends; null: never. */
-  #until = null;
+  /** When the phase's patience ends. */
+  #until = Infinity;
   #token = null;
   /** A token is being fetched; never two at a time. */
   #tokenWanted = false;
-  #tokenAt = null;
+  #tokenAt = Infinity;
   #tokenTries = 0;
-  /** When the held token ends; null: unknown or never. */
-  #expires = null;
+  /** When the held token ends, if that is known. */
+  #expires = Infinity;
   /** A token was refused as expired, and no other was welcomed since. */
   #expired = false;
   /** The ref of the last `refresh`. */
@@ -97,15 +97,17 @@ export class Connection {
   #live = false;
   /** The ref of the `subscribe` whose `subscribed` is awaited. */
   #subscribing = null;
-  #subscribeAt = null;
+  #subscribeAt = Infinity;
   #subscribeTries = 0;
 
   /** Events of a `replay` still to come. */
   #missed = 0;
 
   #refs = 0;
-  /** What was asked and is not answered: the frame, and when it is to be sent again. */
+  /** The frame that was asked and is not answered. */
   #request = null;
+  #requestAt = Infinity;
+  #requestTries = 0;
 
   #told = { state: "idle", inbox: this.#inbox };
   /** Why the connection ended that this input is about. */
@@ -135,10 +137,9 @@ export class Connection {
     return this.#inbox;
   }
 
-  /** When `tick` wants to be called; null: not before something else happens. */
+  /** When `tick` wants to be called; Infinity: not before something else happens. */
   get due() {
-    const times = [this.#until, this.#subscribeAt, this.#tokenAt, this.#request?.at].filter((time) => time != null);
-    return times.length > 0 ? Math.min(...times) : null;
+    return Math.min(this.#until, this.#subscribeAt, this.#tokenAt, this.#requestAt);
   }
 
   /** Whether `request` may be called: connected, and nothing else waits for its answer. */
@@ -185,7 +186,7 @@ export class Connection {
     this.#tokenWanted = false;
     if (token === null) return this.#tell(this.#end({ reason: "nobody is signed in" }, true));
     this.#token = token;
-    this.#expires = null;
+    this.#expires = Infinity;
     this.#tokenTries = 0;
     if (this.#phase === "token") return this.#tell(this.#connect(now));
     return this.#phase === "welcomed" && wanted ? [this.#refresh()] : [];
@@ -194,7 +195,7 @@ export class Connection {
   /** No token could be had: a failed attempt like any other. @returns {Step[]} */
   tokenFailed(now) {
     this.#tokenWanted = false;
-    if (this.#phase === "welcomed") this.#tokenAt = now + this.#patience(this.#tokenTries++);
+    if (this.#phase === "welcomed") this.#tokenAt = now + this.#patience(++this.#tokenTries);
     return this.#tell(this.#phase === "token" ? this.#wait(now) : []);
   }
 
@@ -202,14 +203,13 @@ export class Connection {
   open(now) {
     this.#phase = "open";
     this.#heard(now);
-    const credentials = this.#token === null ? this.#credentials : { ...this.#credentials, token: this.#token };
-    return this.#tell([send({ type: "auth", ...credentials }), this.#subscribe()]);
+    const token = this.#token === null ? {} : { token: this.#token };
+    return this.#tell([send({ type: "auth", ...this.#credentials, ...token }), this.#subscribe()]);
   }
 
-  /** The socket closed, or never opened. @returns {Step[]} */
+  /** The socket closed, or never opened. One that was dropped is not spoken of any more. @returns {Step[]} */
   closed(code, now) {
-    const connected = ["opening", "open", "welcomed", "leaving"].includes(this.#phase);
-    return this.#tell(connected ? this.#lost(code, now) : []);
+    return this.#tell(this.#lost(code, now));
   }
 
   /** @param {object} frame of the hub @returns {Step[]} */
@@ -222,31 +222,37 @@ export class Connection {
   /** @returns {Step[]} */
   tick(now) {
     const late = now - this.#until;
-    if (this.#until !== null && late >= 0) return this.#tell(this.#late(now, late > SLEPT_MS));
-    if (this.#subscribeAt !== null && now >= this.#subscribeAt) return [this.#subscribe()];
-    if (this.#tokenAt !== null && now >= this.#tokenAt) return this.#wantToken();
-    if (this.#request?.at != null && now >= this.#request.at) return [this.#write()];
-    return [];
+    if (late >= 0) return this.#tell(this.#late(now, late > SLEPT_MS));
+    if (now >= this.#subscribeAt) return [this.#subscribe()];
+    if (now >= this.#tokenAt) return this.#wantToken();
+    return now >= this.#requestAt ? [this.#write()] : [];
   }
 
   /**
    * Ask for something that one `ack`, `page` or `error` answers. A request whose connection is lost is forgotten:
    * the caller, who alone knows whether it matters, asks again when `ready`.
    * @param {object} frame a mark or a `list`, without `ref` and `channel`
-   * @param {boolean} older take the page into the inbox; the frame's `after` is the inbox's own
    * @returns {Step[]}
    */
-  request(frame, older = false) {
-    this.#request = { wire: { ...frame, ref: ++this.#refs, channel: this.#channel }, older, at: null, tries: 0 };
+  request(frame) {
+    this.#request = { ...frame, ref: ++this.#refs, channel: this.#channel };
+    this.#requestTries = 0;
     return [this.#write()];
+  }
+
+  /** Take the older page that was asked for with this `after` into the inbox. @returns {Step[]} */
+  append(page, after) {
+    // A snapshot that came in between has another end: this page would leave a hole behind it.
+    if (after === this.#inbox.after) this.#inbox = append(this.#inbox, page);
+    return this.#tell([]);
   }
 
   // ---- connecting -----------------------------------------------------------------------------------
 
   #connect(now) {
     this.#bye = null;
-    this.#until = null;
-    if (this.#expires !== null && now >= this.#expires) this.#token = null;
+    this.#until = Infinity;
+    if (now >= this.#expires) this.#token = null;
     if (this.#token === null && this.#credentials.user === undefined) {
       this.#phase = "token";
       return this.#wantToken();
@@ -257,7 +263,7 @@ export class Connection {
   }
 
   #wantToken() {
-    this.#tokenAt = null;
+    this.#tokenAt = Infinity;
     if (this.#tokenWanted) return [];
     this.#tokenWanted = true;
     return [{ act: "token" }];
@@ -300,7 +306,8 @@ export class Connection {
 
   /** Nothing of the lost connection holds for the next one. */
   #reset() {
-    this.#until = this.#subscribeAt = this.#tokenAt = this.#request = null;
+    this.#until = this.#subscribeAt = this.#tokenAt = this.#requestAt = Infinity;
+    this.#request = null;
     this.#live = false;
     this.#subscribeTries = 0;
   }
@@ -369,7 +376,7 @@ export class Connection {
   }
 
   #lasts({ expires_at }) {
-    this.#expires = expires_at && Date.parse(expires_at);
+    this.#expires = expires_at ? Date.parse(expires_at) : Infinity;
     return [];
   }
 
@@ -384,10 +391,10 @@ export class Connection {
 
   #subscribe() {
     this.#subscribing = ++this.#refs;
-    this.#subscribeAt = null;
+    this.#subscribeAt = Infinity;
     const { cursor } = this.#inbox;
-    const frame = { type: "subscribe", ref: this.#subscribing, channel: this.#channel };
-    return send(cursor === null ? frame : { ...frame, cursor });
+    const from = cursor === null ? {} : { cursor };
+    return send({ type: "subscribe", ref: this.#subscribing, channel: this.#channel, ...from });
   }
 
   #subscribed(frame) {
@@ -416,34 +423,31 @@ export class Connection {
 
   #subscribeFailed(error, now) {
     if (!error.temporary) return [{ act: "error", error }, ...this.#end({ reason: error.message })];
-    this.#subscribeAt = now + this.#patience(this.#subscribeTries++, error);
+    this.#subscribeAt = now + this.#patience(++this.#subscribeTries, error);
     return [];
   }
 
   // ---- requests -------------------------------------------------------------------------------------
 
   #write() {
-    this.#request.at = null;
-    return send(this.#request.wire);
+    this.#requestAt = Infinity;
+    return send(this.#request);
   }
 
   #answer(frame) {
-    const request = this.#request;
-    if (request === null || frame.ref !== request.wire.ref) return [];
-    // A snapshot that came in between has another end: this page would leave a hole behind it.
-    const fits = request.older && frame.type === "page" && request.wire.after === this.#inbox.after;
-    this.#inbox = (fits ? append : apply)(this.#inbox, frame);
+    if (this.#request === null || frame.ref !== this.#request.ref) return [];
+    this.#inbox = apply(this.#inbox, frame);
     this.#request = null;
     return [{ act: "answer", answer: frame }];
   }
 
   #error(frame, now) {
-    const request = this.#request;
-    if (frame.ref !== undefined && frame.ref === this.#subscribing) return this.#subscribeFailed(frame, now);
-    if (frame.ref === undefined || frame.ref !== request?.wire.ref) return this.#complain(frame);
+    const { ref, temporary, code } = frame;
+    if (ref !== undefined && ref === this.#subscribing) return this.#subscribeFailed(frame, now);
+    if (ref === undefined || ref !== this.#request?.ref) return this.#complain(frame);
     // A hub without its store will have it again; anything else may be this request's own, for ever.
-    if (!frame.temporary || (++request.tries >= TRIES && frame.code !== "unavailable")) return this.#answer(frame);
-    request.at = now + this.#patience(request.tries - 1, frame);
+    if (!temporary || (++this.#requestTries >= TRIES && code !== "unavailable")) return this.#answer(frame);
+    this.#requestAt = now + this.#patience(this.#requestTries, frame);
     return [];
   }
 
@@ -455,7 +459,7 @@ export class Connection {
 
   #patience(tries, { retry_ms } = {}) {
     const [min, max] = this.#backoff.range;
-    return jitter(tries, this.#random, [retry_ms ?? min, max]);
+    return jitter(tries - 1, this.#random, [retry_ms ?? min, max]);
   }
 
   // ---- what the caller is told ----------------------------------------------------------------------

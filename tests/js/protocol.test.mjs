@@ -1,0 +1,294 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import { Connection } from "../../static/protocol.js";
+import { arrival, counts, entry, PAGE, snapshot, WELCOME } from "./said.mjs";
+
+const VECTORS = JSON.parse(readFileSync(new URL("../vectors/hub_frames.json", import.meta.url)));
+
+const READ = { type: "read", ids: ["a"], op: "o1" };
+
+/** Rules at a cursor "1" with one entry `a`, connected since time 0; its `subscribe` had ref 1. */
+function live(options = { user: "ann" }, welcome = WELCOME) {
+  const rules = new Connection({ apiKey: "pk_dev", channel: "inbox", random: () => 0.5, ...options });
+  rules.start(0);
+  if (!options.user) rules.token("t1", 0);
+  rules.open(0);
+  rules.frame(welcome, 0);
+  rules.frame(snapshot("1", [entry("a")], counts(1, 1, 1), { ref: 1 }), 0);
+  return rules;
+}
+
+const acts = (steps) => steps.map(({ act }) => act);
+const sent = (steps) => steps.filter(({ act }) => act === "send").map(({ frame }) => frame);
+const error = (ref, code, temporary) => ({ type: "error", ref, code, message: code, temporary });
+const ack = (ref, cursor = "1") => ({ type: "ack", ref, channel: "inbox", cursor, changed: [], counts: counts(0, 0, 1) });
+
+// Requests
+
+test("a request is sent with ref and channel, and is answered once", () => {
+  const rules = live();
+  assert.equal(rules.ready, true);
+  assert.deepEqual(sent(rules.request(READ)), [{ ...READ, ref: 2, channel: "inbox" }]);
+  assert.equal(rules.ready, false);
+  assert.deepEqual(rules.frame(ack(2), 10), [{ act: "inbox" }, { act: "answer", answer: ack(2) }]);
+  assert.deepEqual(rules.frame(ack(2), 20), []);
+  assert.equal(rules.ready, true);
+});
+
+test("a request may be made only once the hub has said welcome", () => {
+  const rules = new Connection({ apiKey: "pk_dev", channel: "inbox", user: "ann", random: () => 0.5 });
+  rules.start(0);
+  rules.open(0);
+  assert.equal(rules.ready, false);
+  rules.frame(WELCOME, 0);
+  assert.equal(rules.ready, true);
+});
+
+test("a request is forgotten with its connection, and its late answer means nothing", () => {
+  const rules = live();
+  rules.request(READ);
+  rules.closed(1006, 10);
+  assert.equal(rules.ready, false);
+  rules.wake(20);
+  rules.open(20);
+  rules.frame(WELCOME, 20);
+  assert.equal(rules.ready, true);
+  assert.deepEqual(acts(rules.frame(ack(2), 30)), []);
+});
+
+test("a temporary error sends the very same frame again, later each time", () => {
+  const rules = live();
+  const [first] = sent(rules.request(READ));
+  let now = 0;
+  const waits = [1, 2, 3].map(() => {
+    assert.deepEqual(rules.frame({ ...error(2, "unavailable", true), retry_ms: 500 }, now), []);
+    const wait = rules.due - now;
+    now = rules.due;
+    assert.deepEqual(sent(rules.tick(now)), [first]);
+    return wait;
+  });
+  assert.deepEqual(waits, [750, 1250, 2250]);
+});
+
+test("an unavailable hub is asked for ever, any other fault is told after eight times", () => {
+  const tries = (code) => {
+    const rules = live();
+    rules.request(READ);
+    for (let times = 1; times <= 30; times++) {
+      if (acts(rules.frame(error(2, code, true), times)).includes("answer")) return times;
+    }
+    return Infinity;
+  };
+  assert.deepEqual(["unavailable", "internal", "rate_limited"].map(tries), [Infinity, 8, 8]);
+});
+
+test("a final error is the answer", () => {
+  const rules = live();
+  rules.request(READ);
+  const answer = error(2, "not_found", false);
+  assert.deepEqual(rules.frame(answer, 10), [{ act: "answer", answer }]);
+});
+
+test("an error without a ref answers no request", () => {
+  const rules = live();
+  rules.request(READ);
+  assert.deepEqual(acts(rules.frame(error(undefined, "internal", true), 10)), ["error"]);
+  assert.equal(rules.ready, false);
+});
+
+test("an older page joins the inbox unless a snapshot came between", () => {
+  const page = { type: "page", channel: "inbox", cursor: "1", counts: counts(1, 1, 1), entries: [entry("z")], page: PAGE };
+  for (const [between, ids] of [[false, ["y", "z"]], [true, ["x"]]]) {
+    const rules = live();
+    rules.frame(snapshot("5", [entry("y")], undefined, { page: { ...PAGE, after: "p1" } }), 0);
+    if (between) rules.frame(snapshot("9", [entry("x")], undefined, { page: { ...PAGE, after: "p9" } }), 0);
+    rules.append(page, "p1");
+    assert.deepEqual(rules.inbox.entries.map(({ id }) => id), ids);
+  }
+});
+
+// Notifications
+
+test("an entry that arrives is a notification, one of a snapshot or one held already is none", () => {
+  const rules = live();
+  const steps = rules.frame(arrival("b", "2", "1", counts(2, 2, 2)), 10);
+  assert.deepEqual(steps.at(-1), { act: "notification", entry: entry("b"), missed: false });
+  assert.deepEqual(acts(rules.frame(arrival("b", "3", "2", counts(2, 2, 2)), 10)), ["inbox"]);
+  assert.deepEqual(acts(rules.frame(snapshot("9", [entry("x")]), 10)), ["inbox"]);
+});
+
+test("notifications that came while we were away are told as missed", () => {
+  const rules = live();
+  rules.closed(1006, 10);
+  rules.wake(10);
+  rules.open(10);
+  rules.frame(WELCOME, 10);
+  const replay = { type: "subscribed", ref: 2, channel: "inbox", mode: "replay", cursor: "2", missed: 1 };
+  rules.frame({ ...replay, counts: counts(2, 2, 2) }, 10);
+  const [one, two] = ["2", "3"].map((cursor) => {
+    const frame = arrival(`n${cursor}`, cursor, String(cursor - 1), counts(2, 2, 2));
+    return rules.frame(frame, 10).at(-1).missed;
+  });
+  assert.deepEqual([one, two], [true, false]);
+});
+
+// Away and back
+
+test("a page that goes away lets go of its socket and comes back at once, from where it was", () => {
+  const rules = live();
+  assert.deepEqual(acts(rules.pause()), ["state", "drop"]);
+  assert.equal(rules.due, Infinity);
+  assert.deepEqual(acts(rules.wake(60_000)), ["connect"]);
+  assert.equal(sent(rules.open(60_000))[1].cursor, "1");
+});
+
+test("a client that was never connected, or that was closed, is woken by nothing", () => {
+  const idle = new Connection({ apiKey: "pk_dev", channel: "inbox", user: "ann", random: () => 0.5 });
+  assert.deepEqual([idle.pause(), idle.wake(10)], [[], []]);
+  const closed = live();
+  closed.stop();
+  assert.deepEqual([closed.pause(), closed.wake(10)], [[], []]);
+});
+
+test("an open socket is probed when the page wakes, and dropped when nobody answers", () => {
+  const rules = live();
+  assert.deepEqual(rules.wake(500), []);
+  assert.deepEqual(sent(rules.wake(20_000)), [{ type: "ping" }]);
+  assert.deepEqual(rules.wake(20_001), []);
+  assert.deepEqual(acts(rules.tick(25_000)), ["state", "drop"]);
+});
+
+test("a probe whose timer slept is repeated: the answer may be waiting to be read", () => {
+  const rules = live();
+  rules.wake(20_000);
+  assert.deepEqual(sent(rules.tick(3_600_000)), [{ type: "ping" }]);
+  rules.frame({ type: "pong" }, 3_600_001);
+  assert.equal(rules.state, "connected");
+});
+
+// Tokens
+
+test("a second token refused as expired ends it: the clocks disagree, and asking again changes nothing", () => {
+  const rules = live({});
+  rules.closed(4003, 100);
+  assert.deepEqual(acts(rules.tick(9000)), ["token"]);
+  rules.token("t2", 9000);
+  rules.open(9000);
+  const steps = rules.closed(4003, 9100);
+  assert.deepEqual(acts(steps), ["state", "drop", "auth"]);
+  assert.equal(rules.state, "closed");
+});
+
+test("every welcome gives the next token its chance", () => {
+  const rules = live({});
+  for (const now of [10_000, 110_000, 210_000]) {
+    rules.closed(4003, now);
+    assert.deepEqual(acts(rules.tick(now + 50_000)), ["token"]);
+    rules.token("t", now + 50_000);
+    rules.open(now + 50_000);
+    rules.frame(WELCOME, now + 50_000);
+  }
+});
+
+for (const code of [4501, 4503]) {
+  test(`a refusal is told and nothing is tried again: ${code}`, () => {
+    const rules = live({});
+    assert.deepEqual(rules.closed(code, 10).at(-1), { act: "auth", code, reason: "" });
+    assert.equal(rules.due, Infinity);
+    assert.deepEqual(rules.wake(20), []);
+  });
+}
+
+test("a page where nobody is signed in ends the client", () => {
+  const rules = new Connection({ apiKey: "pk_dev", channel: "inbox", random: () => 0.5 });
+  rules.start(0);
+  assert.deepEqual(rules.token(null, 10).at(-1), { act: "auth", reason: "nobody is signed in" });
+  assert.equal(rules.state, "closed");
+});
+
+test("a held token that ended meanwhile is not sent to be refused", () => {
+  const rules = live({}, { ...WELCOME, expires_at: new Date(60_000).toISOString() });
+  rules.closed(1006, 10);
+  assert.deepEqual(acts(rules.wake(59_999)), ["connect"]);
+  rules.closed(1006, 59_999);
+  assert.deepEqual(acts(rules.wake(60_000)), ["token"]);
+});
+
+test("a refreshed token lasts as long as the hub says", () => {
+  const rules = live({}, { ...WELCOME, expires_at: new Date(60_000).toISOString() });
+  rules.frame({ type: "expiring", expires_at: "" }, 10);
+  rules.token("t2", 20);
+  rules.frame({ type: "refreshed", ref: 2, expires_at: new Date(90_000).toISOString() }, 30);
+  rules.closed(1006, 40);
+  assert.deepEqual(acts(rules.wake(89_999)), ["connect"]);
+});
+
+test("a refresh for which no token could be had is tried again on the open socket", () => {
+  const rules = live({});
+  rules.frame({ type: "expiring", expires_at: "" }, 10);
+  assert.deepEqual(rules.tokenFailed(20), []);
+  const { due } = rules;
+  assert.deepEqual(acts(rules.tick(due)), ["token"]);
+  assert.deepEqual(sent(rules.token("t2", due)), [{ type: "refresh", ref: 2, token: "t2" }]);
+});
+
+// Every frame of the hub
+
+/** What is heard before a frame, so that it makes sense. */
+function before(frame) {
+  if (frame.type === "subscribed" && frame.ref !== undefined) return [];
+  const entries = (frame.ids ?? []).map((id) => entry(id));
+  return [snapshot(frame.prev ?? frame.cursor ?? "1", entries, counts(0, 0, 0), { ref: 1 })];
+}
+
+const EFFECTS = {
+  welcome: [],
+  pong: [],
+  refreshed: [],
+  unsubscribed: [],
+  bye: [],
+  expiring: ["token"],
+  ping: ["send"],
+  error: ["error"],
+  entry: ["inbox", "notification"],
+  state: ["inbox"],
+  gone: ["inbox"],
+};
+
+const LEFT = {
+  entry: ({ entry }, { entries }) => assert.deepEqual(entries, [entry]),
+  state: ({ verbs }, { entries }) => {
+    for (const { status } of entries) assert.equal(status, verbs.includes("archive") ? "archived" : "read");
+  },
+  gone: (_, { entries }) => assert.deepEqual(entries, []),
+};
+
+for (const { name, json, meaning } of VECTORS) {
+  test(`a frame of the hub means what the vectors say: ${name}`, () => {
+    const frame = JSON.parse(json);
+    assert.deepEqual(frame, meaning);
+    const rules = new Connection({ apiKey: "pk_dev", channel: "inbox", random: () => 0.5 });
+    rules.start(0);
+    rules.token("t", 0);
+    rules.open(0);
+    for (const other of [WELCOME, ...before(frame)]) rules.frame(other, 0);
+    // Answers are awaited under the client's own ref, which for the first `subscribe` is 1 and for a mark 2.
+    if (frame.type === "subscribed" && frame.ref !== undefined) frame.ref = 1;
+    if (frame.type === "ack" || frame.type === "page") {
+      rules.request(READ);
+      frame.ref = 2;
+      assert.deepEqual(rules.frame(frame, 0).at(-1), { act: "answer", answer: frame });
+      assert.deepEqual(rules.inbox.counts, frame.replayed ? counts(0, 0, 0) : frame.counts);
+      return;
+    }
+    const steps = rules.frame(frame, 0);
+    const { cursor, entries, counts: tally, gap } = rules.inbox;
+    if (frame.type !== "subscribed") assert.deepEqual(acts(steps), EFFECTS[frame.type]);
+    else if (frame.mode === "replay") assert.deepEqual([cursor, entries], [null, []]);
+    else assert.deepEqual([cursor, tally, entries], [frame.cursor, frame.counts, frame.entries ?? []]);
+    LEFT[frame.type]?.(frame, rules.inbox);
+    if (frame.prev) assert.deepEqual([cursor, tally, gap], [frame.cursor, frame.counts, false]);
+  });
+}

@@ -1,0 +1,508 @@
+"""The browser client in a real Chromium against a real hub: lost networks, restarts, sleep, tokens, marks, reloads."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from tests.browser.conftest import ARGUMENTS, chromium
+from tests.harness import RedisServer, RunningHub
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+JSON = dict[str, Any]
+
+START = """async (options) => {
+  const { BellhubClient } = await import("/static/client.js");
+  globalThis.sockets ??= [];
+  globalThis.events = [];
+  globalThis.lose = null;
+  // A real socket; `lose` names the type of a frame that breaks the connection instead of arriving.
+  class Socket extends WebSocket {
+    constructor(...address) { super(...address); sockets.push(this); }
+    addEventListener(type, listener) {
+      super.addEventListener(type, (event) => {
+        if (type !== "message" || JSON.parse(event.data).type !== lose) return listener(event);
+        lose = null;
+        this.close();
+      });
+    }
+  }
+  const getToken = options.user ? undefined : () => bellToken(options.who);
+  globalThis.client = new BellhubClient({ random: () => 0, WebSocket: Socket, tabs: false, getToken, ...options });
+  for (const type of ["state", "notification", "refused", "auth", "frame", "error"])
+    client.addEventListener(type, ({ detail }) => events.push({ type, ...detail, error: detail.error?.message }));
+  client.connect();
+}"""
+
+CONNECTED = "client.getSnapshot().state === 'connected'"
+LANDED = "client.getSnapshot().pending === 0"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hub(modules_url: str) -> AsyncIterator[RunningHub]:
+    server = RedisServer()
+    hub = await RunningHub(server.url, origins=(modules_url.rstrip("/"),)).start()
+    yield hub
+    await hub.stop()
+    server.remove()
+
+
+class Tab:
+    """A page with a client of one user. `ttls`: how long each token lasts that the page asks for, s."""
+
+    def __init__(self, page: Page, hub: RunningHub, user: str) -> None:
+        self.page, self.hub, self.user = page, hub, user
+        self.ttls: list[int] = []
+        self.tokens = 0
+
+    async def load(self, url: str) -> None:
+        await self.page.expose_function("bellToken", self._token)
+        await self.page.goto(url)
+
+    def _token(self, user: str) -> str:
+        self.tokens += 1
+        if user == "forger":
+            return "forged"
+        ttl = self.ttls.pop(0) if self.ttls else 3600
+        # One that ends in the past was issued in the past.
+        return self.hub.token(user, ttl_s=abs(ttl), now=time.time() + min(0, 2 * ttl))
+
+    async def start(self, **options: Any) -> None:
+        fixed = {"url": f"ws://127.0.0.1:{self.hub.port}/ws/v1", "apiKey": self.hub.api_key, "channel": "inbox"}
+        await self.page.evaluate(START, {**fixed, "who": self.user, **options})
+
+    async def connect(self, **options: Any) -> None:
+        await self.start(**options)
+        await self.until(CONNECTED)
+
+    async def until(self, condition: str) -> None:
+        await self.page.wait_for_function(condition, polling=20)
+
+    async def js(self, expression: str, value: Any = None) -> Any:
+        return await self.page.evaluate(expression, value)
+
+    async def events(self, kind: str) -> list[JSON]:
+        return [event for event in await self.js("events") if event["type"] == kind]
+
+    async def frames(self, direction: str, kind: str) -> list[JSON]:
+        said = [event["frame"] for event in await self.events("frame") if event["direction"] == direction]
+        return [frame for frame in said if frame["type"] == kind]
+
+    async def shown(self) -> JSON:
+        snapshot: JSON = await self.js("client.getSnapshot()")
+        statuses = {entry["id"]: entry["status"] for entry in snapshot["entries"]}
+        return {"counts": snapshot["counts"], "statuses": statuses, "pending": snapshot["pending"]}
+
+    async def agrees(self) -> None:
+        """Nothing waits any more, and what is shown is what REST says."""
+        await self.until(LANDED)
+        feed = await self.hub.feed(self.user)
+        statuses = {entry["id"]: entry["status"] for entry in feed["items"]}
+        async with self.hub.http() as http:
+            path = "/user/v1/channels/inbox/feed/counts"
+            counts = (await http.get(path, headers=self.hub.user_headers(self.user))).json()
+        counts.pop("cursor")
+        await self.until(f"client.getSnapshot().counts.total === {counts['total']}")
+        assert await self.shown() == {"counts": counts, "statuses": statuses, "pending": 0}
+
+
+@pytest.fixture
+def user(request: pytest.FixtureRequest) -> str:
+    return request.node.name[5:60]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context()
+    yield context
+    await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def tab(context: BrowserContext, hub: RunningHub, modules_url: str, user: str) -> Tab:
+    """A page, not connected yet."""
+    tab = Tab(await context.new_page(), hub, user)
+    await tab.load(modules_url)
+    return tab
+
+
+# ---- the store ---------------------------------------------------------------------------------------
+
+
+async def test_a_snapshot_is_the_same_object_until_something_changes(tab: Tab) -> None:
+    await tab.connect()
+    await tab.js("""() => {
+      globalThis.told = 0;
+      globalThis.held = client.getSnapshot();
+      globalThis.end = client.subscribe(() => told++);
+    }""")
+    assert await tab.js("held === client.getSnapshot() && Object.isFrozen(held)")
+    await tab.hub.send(tab.user)
+    await tab.until("told === 1")
+    assert await tab.js("held !== client.getSnapshot() && client.getSnapshot().counts.unseen === 1")
+    await tab.js("end()")
+    await tab.hub.send(tab.user)
+    await tab.until("client.getSnapshot().counts.unseen === 2")
+    assert await tab.js("told") == 1
+    assert await tab.js("client.getSnapshot().user") == tab.user
+
+
+async def test_what_a_callback_throws_is_reported_and_the_socket_lives(tab: Tab) -> None:
+    thrown: list[str] = []
+    tab.page.on("pageerror", lambda error: thrown.append(error.message))
+    await tab.connect()
+    await tab.js("""() => {
+      client.subscribe(() => { throw new Error("from a subscriber"); });
+      client.addEventListener("notification", () => { throw new Error("from a listener"); });
+    }""")
+    await tab.hub.send(tab.user)
+    await tab.hub.send(tab.user)
+    await tab.until("client.getSnapshot().counts.unseen === 2")
+    assert set(thrown) == {"from a subscriber", "from a listener"}
+    assert await tab.js("sockets.length") == 1
+
+
+async def test_a_notification_is_told_once_and_those_of_the_first_page_never(tab: Tab) -> None:
+    await tab.hub.send(tab.user, "before")
+    await tab.connect()
+    sent = await tab.hub.send(tab.user, "live")
+    await tab.until("events.some(({ type }) => type === 'notification')")
+    assert [(event["entry"]["id"], event["missed"]) for event in await tab.events("notification")] == [(sent, False)]
+
+
+async def test_two_parts_of_a_page_share_a_client_and_a_closed_one_is_replaced(tab: Tab) -> None:
+    assert await tab.js("""async () => {
+      const { shared } = await import("/static/client.js");
+      const options = { apiKey: "pk", channel: "inbox", user: "ann" };
+      const first = shared({ ...options });
+      const same = shared({ ...options }) === first;
+      const other = shared({ ...options, channel: "other" }) === first;
+      first.close();
+      return [same, other, shared({ ...options }) === first];
+    }""") == [True, False, False]
+
+
+# ---- marks -------------------------------------------------------------------------------------------
+
+
+async def test_a_mark_shows_before_the_hub_knows_and_ends_as_the_hub_says(tab: Tab) -> None:
+    ids = [await tab.hub.send(tab.user) for _ in range(3)]
+    await tab.connect()
+    shown = await tab.js("""(id) => { client.mark("archive", [id]); return client.getSnapshot(); }""", ids[1])
+    assert shown["pending"] == 1
+    assert [entry["id"] for entry in shown["entries"]] == [ids[2], ids[0]]
+    assert shown["counts"] == {"unseen": 2, "unread": 2, "total": 2}
+    await tab.agrees()
+
+
+async def test_an_archived_entry_never_flickers_back(tab: Tab) -> None:
+    ids = [await tab.hub.send(tab.user) for _ in range(20)]
+    await tab.connect()
+    await tab.js("""() => {
+      globalThis.totals = [];
+      client.subscribe(() => totals.push(client.getSnapshot().counts.total));
+    }""")
+    for name in ids:
+        await tab.js("(id) => client.mark('archive', [id])", name)
+    await tab.agrees()
+    totals = await tab.js("totals")
+    assert totals == sorted(totals, reverse=True)
+    assert totals[-1] == 0
+
+
+async def test_mark_all_spares_what_arrives_after_the_snapshot_that_was_shown(tab: Tab) -> None:
+    old = await tab.hub.send(tab.user)
+    await tab.connect()
+    cursor = await tab.js("client.getSnapshot().cursor")
+    new = await tab.hub.send(tab.user)
+    await tab.until("client.getSnapshot().counts.unread === 2")
+    shown = await tab.js("(upto) => { client.markAll('read', { upto }); return client.getSnapshot(); }", cursor)
+    assert {entry["id"]: entry["status"] for entry in shown["entries"]} == {old: "read", new: "unseen"}
+    assert shown["counts"] == {"unseen": 1, "unread": 1, "total": 2}
+    await tab.agrees()
+
+
+async def test_a_refused_mark_is_undone_with_a_plain_message(tab: Tab) -> None:
+    known = await tab.hub.send(tab.user)
+    await tab.connect()
+    before = await tab.shown()
+    message = await tab.js(
+        """async (id) => {
+          const promise = client.mark("archive", [id, "nowhere"]);
+          globalThis.at_once = client.getSnapshot().entries.length;
+          return promise.catch((error) => [error.name, error.code, error.message]);
+        }""",
+        known,
+    )
+    assert await tab.js("at_once") == 0
+    assert message[:2] == ["BellhubError", "not_found"]
+    assert await tab.shown() == before
+    [refused] = await tab.events("refused")
+    assert (refused["verb"], refused["ids"], refused["error"]) == ("archive", [known, "nowhere"], message[2])
+    await tab.agrees()
+
+
+async def test_of_joined_marks_only_the_one_that_is_wrong_is_undone(tab: Tab) -> None:
+    ids = [await tab.hub.send(tab.user) for _ in range(2)]
+    await tab.connect()
+    outcomes = await tab.js(
+        """async ([one, two]) => {
+          const read = (id) => client.mark("read", [id]);
+          const calls = [client.mark("seen", [one]), read(one), read("nowhere"), read(two)];
+          return (await Promise.allSettled(calls)).map(({ status }) => status);
+        }""",
+        ids,
+    )
+    assert outcomes == ["fulfilled", "fulfilled", "rejected", "fulfilled"]
+    assert [event["ids"] for event in await tab.events("refused")] == [["nowhere"]]
+    assert (await tab.frames("out", "read"))[0]["ids"] == [ids[0], "nowhere", ids[1]]
+    await tab.agrees()
+
+
+async def test_a_mark_whose_ack_was_lost_is_the_same_frame_again_and_counts_once(tab: Tab) -> None:
+    sent = await tab.hub.send(tab.user)
+    await tab.connect()
+    ack = await tab.js("(id) => { lose = 'ack'; return client.mark('read', [id]); }", sent)
+    first, again = await tab.frames("out", "read")
+    assert ack["replayed"] is True
+    assert {**first, "ref": 0} == {**again, "ref": 0}
+    assert first["op"]
+    assert len(await tab.frames("in", "state")) == 1
+    await tab.agrees()
+
+
+async def test_marks_outlive_a_reload_and_are_sent_when_the_hub_is_back(
+    context: BrowserContext, hub: RunningHub, modules_url: str, user: str
+) -> None:
+    tab = Tab(await context.new_page(), hub, user)
+    await tab.load(modules_url)
+    ids = [await hub.send(user) for _ in range(3)]
+    await tab.connect()
+    await tab.js("lose = 'ack'")
+    await context.set_offline(True)
+    await tab.js("sockets.at(-1).close()")
+    await tab.js("([one, two]) => { client.mark('archive', [one]); client.mark('read', [two]); }", ids[:2])
+    assert await tab.js("localStorage.length") == 2
+    await context.set_offline(False)
+    await tab.page.reload()
+    await tab.connect()
+    await tab.until(LANDED)
+    assert [frame["ids"] for frame in await tab.frames("out", "archive")] == [[ids[0]]]
+    assert await tab.js("localStorage.length") == 0
+    await tab.agrees()
+    assert (await tab.shown())["statuses"] == {ids[2]: "unseen", ids[1]: "read"}
+
+
+async def test_marks_of_one_user_are_never_sent_for_another(
+    context: BrowserContext, hub: RunningHub, modules_url: str, user: str
+) -> None:
+    tab = Tab(await context.new_page(), hub, user)
+    await tab.load(modules_url)
+    sent = await hub.send(user)
+    await tab.connect()
+    await context.set_offline(True)
+    await tab.js("(id) => { sockets.at(-1).close(); client.mark('archive', [id]); client.close(); }", sent)
+    await context.set_offline(False)
+    await tab.connect(who=f"{user}-other")
+    assert (await tab.shown())["pending"] == 0
+    assert await tab.js("localStorage.length") == 1
+    assert await tab.frames("out", "archive") == []
+
+
+async def test_logout_closes_and_forgets_what_was_not_sent(tab: Tab) -> None:
+    await tab.connect()
+    outcome = await tab.js("""async () => {
+      sockets[0].close();
+      const mark = client.mark("read", ["x"]).catch(({ code }) => code);
+      const before = localStorage.length;
+      client.logout();
+      return [before, await mark, localStorage.length, client.getSnapshot().state];
+    }""")
+    assert outcome == [1, "closed", 0, "closed"]
+
+
+async def test_a_list_that_is_aborted_fails_at_once_and_a_mark_not_sent_is_taken_back(tab: Tab) -> None:
+    sent = await tab.hub.send(tab.user)
+    await tab.connect()
+    outcomes = await tab.js(
+        """async (id) => {
+          sockets[0].close();
+          const abort = new AbortController(), { signal } = abort;
+          const calls = [client.list({}, { signal }), client.mark("archive", [id], { signal })];
+          abort.abort();
+          return (await Promise.allSettled(calls)).map(({ reason }) => reason.name);
+        }""",
+        sent,
+    )
+    assert outcomes == ["AbortError", "AbortError"]
+    await tab.until(CONNECTED)
+    await tab.agrees()
+    assert (await tab.shown())["statuses"] == {sent: "unseen"}
+
+
+async def test_older_pages_join_the_snapshot_until_there_are_no_more(tab: Tab) -> None:
+    ids = [await tab.hub.send(tab.user) for _ in range(25)]
+    await tab.connect()
+    assert await tab.js("client.getSnapshot().more") is True
+    await tab.js("client.older()")
+    assert await tab.js("client.getSnapshot().entries.map(({ id }) => id)") == ids[::-1]
+    assert await tab.js("client.getSnapshot().more") is False
+
+
+# ---- the connection ----------------------------------------------------------------------------------
+
+
+async def test_a_network_that_goes_and_comes_back_loses_nothing(
+    context: BrowserContext, hub: RunningHub, modules_url: str, user: str
+) -> None:
+    tab = Tab(await context.new_page(), hub, user)
+    await tab.load(modules_url)
+    ids = [await hub.send(user) for _ in range(2)]
+    await tab.connect()
+    await context.set_offline(True)
+    await tab.js("sockets.at(-1).close()")
+    await tab.until("client.getSnapshot().state === 'reconnecting'")
+    await tab.js("(id) => client.mark('read', [id]) && undefined", ids[0])
+    missed = await hub.send(user)
+    assert (await tab.shown())["statuses"] == {ids[1]: "unseen", ids[0]: "read"}
+    await context.set_offline(False)
+    await tab.until(CONNECTED)
+    await tab.agrees()
+    assert [(event["entry"]["id"], event["missed"]) for event in await tab.events("notification")] == [(missed, True)]
+
+
+async def test_a_hub_that_restarts_is_come_back_to_with_everything(
+    browser: Browser, redis_server: RedisServer, modules_url: str
+) -> None:
+    hub = await RunningHub(redis_server.url, origins=(modules_url.rstrip("/"),)).start()
+    context = await browser.new_context()
+    tab = Tab(await context.new_page(), hub, "ann")
+    await tab.load(modules_url)
+    sent = await hub.send("ann")
+    await tab.connect()
+    await hub.stop()
+    await tab.until("client.getSnapshot().state === 'reconnecting'")
+    assert (await tab.js("client.getSnapshot().reason"))["code"] == 4000
+    await tab.js("(id) => client.mark('click', [id]) && undefined", sent)
+    tab.hub = await RunningHub(redis_server.url, origins=(modules_url.rstrip("/"),)).start(hub.port)
+    await tab.until(CONNECTED)
+    await tab.agrees()
+    assert (await tab.shown())["statuses"] == {sent: "read"}
+    await context.close()
+    await tab.hub.stop()
+
+
+async def test_an_hour_asleep_ends_in_a_question_and_not_in_another_socket(tab: Tab) -> None:
+    await tab.page.clock.install()
+    await tab.connect()
+    await tab.page.clock.fast_forward("01:00:00")
+    await tab.until("events.some(({ frame }) => frame?.type === 'pong')")
+    assert len(await tab.frames("out", "ping")) == 1
+    await tab.hub.send(tab.user)
+    await tab.until("client.getSnapshot().counts.total === 1")
+    assert await tab.js("sockets.length") == 1
+
+
+async def test_a_socket_that_died_in_its_sleep_is_replaced_though_it_says_open(tab: Tab) -> None:
+    await tab.page.clock.install()
+    await tab.connect()
+    # As after a sleep: the hub's words do not arrive any more, and nobody says that the connection is gone.
+    await tab.js("lose = 'pong'; sockets[0].close = () => { globalThis.hung = true; }")
+    await tab.page.clock.fast_forward(60_000)
+    await tab.until("globalThis.hung")
+    assert await tab.js("sockets[0].readyState") == 1
+    await tab.page.clock.fast_forward(5_000)
+    await tab.page.clock.fast_forward(1_000)
+    await tab.until("sockets.length === 2")
+    await tab.until(CONNECTED)
+
+
+async def test_a_clock_that_is_set_back_holds_nothing_up(tab: Tab) -> None:
+    await tab.page.clock.install(time=2_000_000_000)
+    await tab.connect()
+    await tab.page.clock.set_system_time(1_000_000_000)
+    await tab.js("sockets[0].close()")
+    await tab.page.clock.fast_forward(1_000)
+    await tab.until("sockets.length === 2")
+    await tab.until(CONNECTED)
+
+
+async def test_a_page_out_of_the_back_forward_cache_goes_on_where_it_was(hub: RunningHub, modules_url: str) -> None:
+    """In a browser of its own: Playwright switches that cache off unless told otherwise."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium(),
+            args=list(ARGUMENTS),
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
+        tab = Tab(await browser.new_page(), hub, "bfcache")
+        await tab.load(modules_url)
+        await tab.connect()
+        await tab.js("addEventListener('pageshow', ({ persisted }) => { globalThis.persisted = persisted; })")
+        await tab.page.goto(f"{modules_url}static/icon.svg")
+        sent = await hub.send("bfcache")
+        await tab.page.go_back(wait_until="commit")
+        await tab.until("globalThis.persisted !== undefined")
+        assert await tab.js("persisted") is True
+        await tab.until("client.getSnapshot().counts.total === 1")
+        assert [event["entry"]["id"] for event in await tab.events("notification")] == [sent]
+        assert await tab.js("sockets.map(({ readyState }) => readyState)") == [3, 1]
+        assert await tab.js("sockets.length") == 2
+        await browser.close()
+
+
+# ---- tokens ------------------------------------------------------------------------------------------
+
+
+async def test_a_token_is_asked_for_once_and_not_at_each_reconnect(tab: Tab) -> None:
+    await tab.connect()
+    await tab.js("sockets[0].close()")
+    await tab.until("sockets.length === 2")
+    await tab.until(CONNECTED)
+    assert tab.tokens == 1
+
+
+async def test_a_token_that_ends_soon_is_replaced_on_the_open_socket(tab: Tab) -> None:
+    tab.ttls = [30]
+    await tab.connect()
+    await tab.until("events.some(({ frame }) => frame?.type === 'refreshed')")
+    assert (tab.tokens, await tab.js("sockets.length")) == (2, 1)
+
+
+async def test_an_expired_token_is_replaced_by_a_fresh_one(tab: Tab) -> None:
+    tab.ttls = [-60]
+    await tab.connect()
+    assert (tab.tokens, await tab.js("sockets.length")) == (2, 2)
+    assert await tab.events("auth") == []
+
+
+async def test_tokens_that_are_all_expired_end_in_an_event_and_not_in_a_loop(tab: Tab) -> None:
+    tab.ttls = [-60] * 9
+    await tab.start()
+    await tab.until("events.some(({ type }) => type === 'auth')")
+    assert (tab.tokens, await tab.js("sockets.length")) == (2, 2)
+    assert [event["code"] for event in await tab.events("auth")] == [4003]
+    assert await tab.js("client.getSnapshot().state") == "closed"
+
+
+@pytest.mark.parametrize(("options", "code"), [({"apiKey": "pk_unknown"}, 4503), ({"who": "forger"}, 4501)])
+async def test_a_refusal_is_an_event_and_nothing_is_tried_again(tab: Tab, options: JSON, code: int) -> None:
+    await tab.page.clock.install()
+    await tab.start(**options)
+    await tab.until("events.some(({ type }) => type === 'auth')")
+    await tab.page.clock.fast_forward("01:00:00")
+    await tab.js("dispatchEvent(new Event('online'))")
+    assert [event["code"] for event in await tab.events("auth")] == [code]
+    assert await tab.js("sockets.length") == 1
+
+
+async def test_after_a_refusal_connect_asks_for_another_token(tab: Tab) -> None:
+    await tab.start(who="forger")
+    await tab.until("events.some(({ type }) => type === 'auth')")
+    await asyncio.gather(tab.until(CONNECTED), tab.connect())
+    assert tab.tokens == 2

@@ -37,6 +37,11 @@ async def test_another_method_is_405_and_says_which_are_possible(shared_hub: Run
     assert answer.headers["allow"]
 
 
+async def test_all_methods_of_an_address_are_told(shared_hub: RunningHub) -> None:
+    answer = await ask(shared_hub, "PATCH", "/api/admin/v1/users/a%2Fb/sessions")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET, HEAD")
+
+
 async def test_elsewhere_an_unknown_address_is_404_in_plain_text(shared_hub: RunningHub) -> None:
     answer = await ask(shared_hub, "GET", "/nowhere")
     assert (answer.status_code, answer.text) == (404, "Not Found\n")

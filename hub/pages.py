@@ -5,7 +5,7 @@ Nothing in a page is inline or from elsewhere, so that it may be shown under `de
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -95,6 +95,7 @@ def _reference(document: JSON) -> Iterator[str]:
     for name, schema in document["components"]["schemas"].items():
         yield f"\n### {name}\n\n{schema.get('description', '')}\n"
         yield from _schema(schema)
+        yield from _examples(schema.get("examples", ()))
 
 
 def operations(document: JSON) -> Iterator[tuple[str, str, JSON]]:
@@ -124,7 +125,7 @@ def _operation(document: JSON, method: str, path: str, operation: JSON) -> Itera
     if "requestBody" in operation:
         content = resolved(document, operation["requestBody"])["content"]["application/json"]
         yield f"Body: {_type(content['schema'])}\n"
-        yield from _examples(content)
+        yield from _examples(example["value"] for example in content["examples"].values())
     yield from ("| status | | body |", "|---|---|---|")
     for status, response in operation["responses"].items():
         response = resolved(document, response)
@@ -133,10 +134,9 @@ def _operation(document: JSON, method: str, path: str, operation: JSON) -> Itera
     yield ""
 
 
-def _examples(content: JSON) -> Iterator[str]:
-    examples = [example["value"] for example in content.get("examples", {}).values()]
-    for example in examples:
-        yield f"```json\n{json.dumps(example, indent=2, ensure_ascii=False)}\n```\n"
+def _examples(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        yield f"```json\n{json.dumps(value, indent=2, ensure_ascii=False)}\n```\n"
 
 
 def resolved(document: JSON, part: JSON) -> JSON:

@@ -211,3 +211,9 @@ def test_every_body_that_is_required_has_an_example() -> None:
 @pytest.mark.parametrize(("schema", "value"), EXAMPLES)
 def test_an_example_is_what_its_schema_says(schema: dict[str, Any], value: object) -> None:
     validator(schema).validate(value)
+
+
+@pytest.mark.parametrize("name", [name for name, schema in SCHEMAS.items() if "examples" in schema])
+def test_an_example_of_a_schema_is_what_it_says(name: str) -> None:
+    for value in SCHEMAS[name]["examples"]:
+        validator(SCHEMAS[name]).validate(value)

@@ -19,7 +19,6 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
-from starlette.staticfiles import StaticFiles
 
 from hub import keys
 from hub.announcements import Announcements
@@ -38,6 +37,7 @@ from hub.api.middleware import LocalPages, RequestIds, Segments
 from hub.api.notiflows import NotiflowsApi
 from hub.api.requests import ADMIN_BODY_BYTES
 from hub.api.sessions import SessionsApi
+from hub.api.static import Static
 from hub.api.user_settings import UserSettingsApi
 from hub.bus import Bus
 from hub.embedded import EmbeddedStore, durability, find_binary
@@ -334,7 +334,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
         _below("/api/admin/v1", admin),
         *health_routes(hub.checks),
         *Docs(shipped("docs")).routes(),
-        Mount("/static", StaticFiles(directory=static)),
+        *Static(static, changing=hub.identity.development).routes(),
     ]
     middleware = [Middleware(RequestIds), Middleware(Segments)]
     if hub.identity.development:

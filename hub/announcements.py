@@ -187,12 +187,11 @@ class Announcements:
 
     async def load(self, project: str) -> None:
         """Publishes what is due, and brings `live` up to date."""
-        loop = asyncio.get_running_loop()
+        self._look_at.pop(project, None)  # before asking: a ring that comes meanwhile is one more reason
         reply = await self._run("announcement_live", project, args={"knows": self._live.version(project)})
         released, now, due, version = int(reply[1]), int(reply[2]), reply[3], text(reply[4])
-        self._look_at.pop(project, None)
         if due:
-            self._look_at[project] = loop.time() + max(0.001, (int(due) - now) / 1_000_000)
+            self._look_in(project, max(0.001, (int(due) - now) / 1_000_000))
         if reply[0] == b"ok":
             rows = zip(*(reply[at::5] for at in range(5, 10)), strict=True)
             self._live.replace(project, version, [self._op(*(text(part) for part in row)) for row in rows])
@@ -205,8 +204,12 @@ class Announcements:
         if project is None:
             self._all = True
         else:
-            self._look_at[project] = 0.0
+            self._look_in(project, 0)
         self._rung.set()
+
+    def _look_in(self, project: str, seconds: float) -> None:
+        at = asyncio.get_running_loop().time() + seconds
+        self._look_at[project] = min(at, self._look_at.get(project, at))
 
     async def keep(self, projects: Callable[[], Iterable[str]], check_s: float) -> NoReturn:
         """Looks again after each ring, when something is due, and every `check_s` for rings that were lost."""
@@ -232,18 +235,16 @@ class Announcements:
         try:
             await self.load(project)
         except Refused:  # what was known stays valid
-            self._look_at[project] = asyncio.get_running_loop().time() + RETRY_S
+            self._look_in(project, RETRY_S)
         except Exception:  # one project's broken keys are no reason to end the others' hub
             log.exception("announcements.not_loaded", extra={"project": project})
-            self._look_at.pop(project, None)
 
     async def _spread(self, project: str) -> None:
         """A change is made: this process knows at once, the others when they hear of it, or look."""
-        try:
-            await self.load(project)
+        await self._look(project)
+        self._rung.set()  # something may be due sooner than what `keep` waits for
+        with suppress(Refused):
             await self._tell(project)
-        except Refused:
-            self.ring(project)
 
     async def _tell(self, project: str) -> None:
         await self._engine.call("SPUBLISH", CONTROL, f"{ANNOUNCED}{project}")

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -458,6 +459,43 @@ async def test_a_change_is_told_once_and_what_has_not_changed_is_not(here: Side)
     await here.announce()
     await here.look()
     assert here.changed == ["default"]
+
+
+def elsewhere(url: str) -> Announcement:
+    """Announces from another process, while nothing else happens in this one."""
+
+    async def announce() -> Announcement:
+        async with side(url) as other:
+            return await other.announce()
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, announce()).result()
+
+
+async def test_a_ring_while_an_older_answer_is_on_its_way_is_heard(here: Side, redis_server: RedisServer) -> None:
+    keeping = asyncio.create_task(here.announcements.keep(lambda: ["default"], 1000))
+    try:
+        for _ in range(5):
+            here.announcements.ring("default")
+            for _ in range(4):  # until the question is on its way
+                await asyncio.sleep(0)
+            made = elsewhere(redis_server.url)
+            here.announcements.ring("default")
+            await until(lambda made=made: here.store.live.newest(INBOX) == made.published)
+    finally:
+        keeping.cancel()
+
+
+async def test_what_is_planned_here_is_published_in_time_though_nobody_rings(
+    here: Side, redis_server: RedisServer
+) -> None:
+    keeping = asyncio.create_task(here.announcements.keep(lambda: ["default"], 1000))
+    try:
+        await asyncio.sleep(0)  # it waits for its check
+        await here.announce(publish_at=timestamp(store_us(redis_server) + SOON_US))
+        await until(lambda: here.store.live.newest(INBOX))
+    finally:
+        keeping.cancel()
 
 
 # ---- what is refused ---------------------------------------------------------------------------------

@@ -107,8 +107,9 @@ async def publish(
     if first is not None:  # a replay logs again, in case that the first one's hub died before it did
         sender = sending.sender.id if sending.sender and sending.sender.type == "user" else None
         at = await entered(store, feed, first)
-        row = Row(first.id, at, user, feed.channel, sending.category, topic=sending.topic, actor=sender)
-        await logs.add(project.id, [row])
+        if at:  # else it has left the feed since, perhaps with its user, of whom the log shall say no more
+            row = Row(first.id, at, user, feed.channel, sending.category, topic=sending.topic, actor=sender)
+            await logs.add(project.id, [row])
     return published
 
 

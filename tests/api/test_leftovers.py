@@ -82,3 +82,21 @@ async def test_a_project_made_again_under_the_same_id_knows_nothing_of_the_first
     for hub in hubs:
         hub.api_key = again.api_key
         assert (await hub.feed("ann"))["items"] == []
+
+
+async def test_a_send_that_is_tried_again_after_its_user_was_erased_is_not_logged_again(
+    hub: RunningHub, redis_server: RedisServer
+) -> None:
+    said = {"category": "order.updated", "target": {"type": "user", "id": "ann"}, "title": "Hello"}
+    headers = {"x-notiflows-api-key": hub.api_key, "x-notiflows-secret-key": hub.secret}
+    async with hub.http() as http:
+
+        async def send() -> Any:
+            once = {"idempotency-key": "once"}
+            return await http.post("/v1/messaging/notifications", json=said, headers=hub.producer | once)
+
+        assert (await send()).status_code == 202
+        assert redis_server.client.hlen("{default}:log:rows") == 1
+        assert (await http.delete("/admin/v1/users/ann", headers=headers)).status_code == 204
+        assert (await send()).headers["idempotent-replayed"] == "true"
+    assert redis_server.client.hlen("{default}:log:rows") == 0

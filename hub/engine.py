@@ -123,7 +123,9 @@ REFUSALS: dict[bytes, Callable[[list[str]], Refused]] = {
     b"rate_limited": lambda most: Refused(
         Code.RATE_LIMITED, f"{most[0]} ops remembered, at most {most[0]} in 24 hours"
     ),
-    b"queue_full": lambda most: Refused(Code.RATE_LIMITED, f"{most[0]} runs are waiting, at most {most[0]}"),
+    b"queue_full": lambda most: Refused(
+        Code.RATE_LIMITED, f"{most[0]} runs are waiting, at most {most[0]}", limit=int(most[0])
+    ),
     b"past": _past,
     b"far": _far,
     b"limit": lambda most: Refused(Code.LIMIT, f"{most[0]} announcements are not over yet, more cannot be"),

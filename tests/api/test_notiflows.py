@@ -389,6 +389,8 @@ async def test_only_so_many_runs_may_wait(hub: RunningHub) -> None:
     answer = await run(hub, "many", {"topic": "t"})
     assert answer.status_code == 429
     assert answer.json()["error"]["message"] == "1000 runs are waiting, at most 1000"
+    assert answer.json()["error"]["details"] == {"limit": 1000}
+    assert "retry-after" in answer.headers
 
 
 async def test_the_link_that_users_click_is_held_to_the_rules_of_a_send_also_in_data(shared_hub: RunningHub) -> None:

@@ -314,6 +314,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
     admin_door = Door("/admin/v1", envelope, callers.of_admin_api, answers, rates, ADMIN_BODY_BYTES)
     user = [*FeedApi(hub.store, user_door).routes(), *UserSettingsApi(hub.users, user_door).routes()]
     messaging = [
+        # First, for its `…/unread-count` and the like: else they would be taken for ids.
         *InboxApi(hub.store, messaging_door).routes(),
         *MessagingApi(hub.store, hub.logs, messaging_door).routes(),
         *AnnouncementsApi(hub.announcements, messaging_door).routes(),

@@ -1,12 +1,10 @@
 """Answering: JSON that is one user's, and what was refused in the words of each API (`docs/errors.md`)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Match, Mount, Route
-from starlette.types import Scope
 
 from hub.errors import TEMPORARY, Code, Refused
 from hub.frames import dumps
@@ -50,26 +48,10 @@ def no_such_operation(dialects: Mapping[str, Dialect]) -> Callable[[Request, Exc
         else:
             refused = Refused(Code.INVALID_REQUEST, f"{request.method} is not possible at {shown!r}", reason=_METHOD)
         response = dialect(request, refused)
-        if error.status_code == 405:
-            at = {**request.scope, "root_path": request.state.root}
-            response.headers["allow"] = ", ".join(sorted(_methods(request.app.routes, at)))
+        response.headers.update(error.headers or {})
         return response
 
     return handler
-
-
-def _methods(routes: Sequence[BaseRoute], scope: Scope) -> set[str]:
-    """All that is possible at an address. The router's own answer knows one route of several."""
-    found: set[str] = set()
-    for route in routes:
-        match, inside = route.matches(scope)
-        if match is Match.NONE:
-            continue
-        if isinstance(route, Mount):
-            found |= _methods(route.routes, {**scope, **inside})
-        elif isinstance(route, Route):
-            found |= route.methods or set()
-    return found
 
 
 _METHOD = "method_not_allowed"

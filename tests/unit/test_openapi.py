@@ -80,6 +80,14 @@ def test_an_alias_serves_the_same_routes(alias: str) -> None:
     assert mounts[alias].routes == mounts[alias.removeprefix("/api")].routes
 
 
+@pytest.mark.parametrize("path", [path for path in DOCUMENT["paths"] if not path.endswith("}")])
+def test_an_address_is_not_taken_for_another_one_with_an_id_in_its_place(path: str) -> None:
+    at_all = [(name.partition(" ")[2], route.path_regex) for name, route in ROUTES.items()]
+    below = next((base for base in BASES if path.startswith(base)), "")
+    matching = [there for there, regex in at_all if there.startswith(below) and regex.match(path.removeprefix(below))]
+    assert matching[0] == nameless(path)
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_needs_the_permission_that_its_route_demands(name: str) -> None:
     assert OPERATIONS[name].get("x-permission") == getattr(ROUTES.get(nameless(name)), "permission", None)

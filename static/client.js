@@ -12,6 +12,7 @@
 import { arrivedAfter } from "./inbox.js";
 import { frameOf, Outbox } from "./outbox.js";
 import { Connection, SUBPROTOCOL } from "./protocol.js";
+import { Tabs } from "./tabs.js";
 
 /** A hub said no, or the client was closed before it could answer. `code` as in the protocol, or `closed`. */
 export class BellhubError extends Error {
@@ -58,6 +59,9 @@ export class BellhubError extends Error {
 export class BellhubClient extends EventTarget {
   #url;
   #address;
+  #tabs;
+  /** The hub's last frame of each type. */
+  #said = {};
   #getToken;
   #WebSocket;
   #clock;
@@ -70,7 +74,9 @@ export class BellhubClient extends EventTarget {
   #calls = new Map();
   #name = uniqueName();
   #ops = 0;
-  #user = null;
+  #user;
+  /** The same, as far as it is known before the hub has said so. */
+  #who;
   #reason;
   /** What the storage holds of this user's marks. */
   #kept = new Map();
@@ -93,7 +99,7 @@ export class BellhubClient extends EventTarget {
    * @param {() => Promise<string | null>} [options.getToken] fetches a user token; called again only when that has
    *   expired. null: nobody is signed in
    * @param {string} [options.user] instead of a token, on a hub in development mode; beside `getToken`: who is
-   *   signed in, if the page knows, so that tabs of different users keep apart
+   *   signed in, if the page knows; then one token serves all tabs, otherwise each asks for one to see whose it is
    * @param {boolean} [options.tabs] share one socket among the tabs of this browser
    * @param {Storage | null} [options.storage] keeps unanswered marks over a reload; null: nothing does
    * @param {typeof WebSocket} [options.WebSocket]
@@ -120,21 +126,31 @@ export class BellhubClient extends EventTarget {
     this.#WebSocket = WebSocket;
     this.#clock = clock;
     this.#storage = storage;
+    this.#user = this.#who = user;
     this.#rules = new Connection({ apiKey, channel, user: getToken ? null : user, random });
-    this.#know(user);
+    this.#tabs = new Tabs({
+      name: this.#address,
+      mine: () => (this.#rules.state === "connected" ? { ...this.#said, inbox: this.#rules.inbox } : null),
+      changed: () => this.#do((now) => this.#rules.restart(now)),
+      wake: () => this.#do((now) => this.#rules.wake(now)),
+      signedIn: (other) => this.#signedIn(other),
+      clock,
+      Channel: tabs && globalThis.BroadcastChannel,
+    });
   }
 
   /** @returns {Snapshot} */
   getSnapshot() {
     const { state, inbox } = this.#rules;
-    const parts = [inbox, this.#outbox.version, state, this.#reason, this.#user];
+    const { role } = this.#tabs;
+    const parts = [inbox, this.#outbox.version, state, this.#reason, this.#user, role];
     if (this.#snapshot && parts.every((part, place) => part === this.#parts[place])) return this.#snapshot;
     this.#parts = parts;
     const { entries, counts } = this.#outbox.show(inbox);
     this.#snapshot = Object.freeze({
       state,
       reason: this.#reason,
-      role: "solo",
+      role,
       user: this.#user,
       counts: Object.freeze(counts),
       entries: Object.freeze(entries),
@@ -158,6 +174,7 @@ export class BellhubClient extends EventTarget {
   /** Connect and stay connected; while waiting to come back, try at once. */
   connect() {
     this.#listen();
+    this.#join();
     this.#do((now) => this.#rules.start(now));
   }
 
@@ -168,11 +185,11 @@ export class BellhubClient extends EventTarget {
     this.#do(() => this.#rules.stop());
   }
 
-  /** The user leaves: close, here and in all tabs of this user, and forget marks that were not sent. */
+  /** The user leaves: close, here and in all tabs, and forget marks that were not sent. */
   logout() {
+    this.#tabs.announce(null);
+    this.#forget();
     this.close();
-    this.#outbox = new Outbox();
-    this.#run([]);
   }
 
   /**
@@ -287,15 +304,31 @@ export class BellhubClient extends EventTarget {
 
   // ---- marks over a reload --------------------------------------------------------------------------
 
-  /** Who this is: only now it is known whose marks the storage holds. */
-  #know(user) {
-    if (user === null || user === this.#user) return;
+  /** The hub has told who this is: only now it is known whose marks the storage holds. */
+  #welcome({ user }) {
+    const before = this.#user;
+    if (before !== null && before !== user) return this.#rules.stop("another user has signed in", true);
     this.#user = user;
+    if (!this.#said.welcome) this.#tabs.announce(user);
+    // At each welcome: a tab that has closed meanwhile may have left some.
     this.#try((storage) => {
       const keys = Object.keys(storage).filter((key) => key.startsWith(this.#key("")));
       this.#kept = new Map(keys.map((key) => [key, storage.getItem(key)]));
       this.#outbox.load([...this.#kept.values()].map(JSON.parse), Date.now());
     });
+    return null;
+  }
+
+  /** Somebody has, in another tab; null: the user of this one has left. */
+  #signedIn(user) {
+    if (user === this.#user) return;
+    if (user === null) this.#forget();
+    this.#do(() => this.#rules.stop(user === null ? "signed out" : "another user has signed in", true));
+  }
+
+  #forget() {
+    this.#outbox = new Outbox();
+    this.#run([]);
   }
 
   /** One item a mark: tabs that write at the same time do not meet. */
@@ -382,7 +415,10 @@ export class BellhubClient extends EventTarget {
   #state(step) {
     const { state, ...reason } = step;
     this.#reason = reason.reason === undefined ? undefined : Object.freeze(reason);
-    if (state === "closed") this.#end();
+    if (state === "closed") {
+      this.#tabs.stop();
+      this.#end();
+    }
     this.#publish();
     this.#emit("state", step);
   }
@@ -410,7 +446,7 @@ export class BellhubClient extends EventTarget {
     this.#drop();
     let socket;
     try {
-      socket = new this.#WebSocket(this.#url, [SUBPROTOCOL]);
+      socket = this.#tabs.open(() => new this.#WebSocket(this.#url, [SUBPROTOCOL]));
     } catch (error) {
       // Such an address is never going to work: a secure page may not open an insecure socket.
       this.#emit("error", { error });
@@ -436,8 +472,14 @@ export class BellhubClient extends EventTarget {
   #receive(text, now) {
     const frame = JSON.parse(text);
     this.#show("in", frame, text);
-    if (frame.type === "welcome") this.#know(frame.user);
+    if (this.#tabs.passOn(frame)) return [];
+    const end = frame.type === "welcome" && this.#welcome(frame);
+    if (end) return end;
+    this.#said[frame.type] = frame;
+    const before = this.#rules.inbox;
     const steps = this.#rules.frame(frame, now);
+    const { inbox } = this.#rules;
+    if (inbox !== before && !inbox.gap) this.#tabs.tookIn(frame);
     if (frame.prev || frame.entries) this.#outbox.landed(frame.prev && frame.cursor);
     return steps;
   }
@@ -453,9 +495,19 @@ export class BellhubClient extends EventTarget {
     this.#emit("frame", { direction, frame: shown, size: new TextEncoder().encode(text).length });
   }
 
+  /** With other tabs of the same user: until it is known who that is, this one is alone. */
+  #join() {
+    if (this.#who !== null) this.#tabs.start(this.#who);
+  }
+
   async #fetchToken() {
     try {
-      const token = (await this.#getToken()) ?? null;
+      // A follower's leader has one, and looks at no other.
+      const token = this.#tabs.role === "follower" ? "" : ((await this.#getToken()) ?? null);
+      if (this.#who === null) {
+        this.#who = subject(token);
+        this.#join();
+      }
       this.#do((now) => this.#rules.token(token, now));
     } catch (error) {
       this.#emit("error", { error });
@@ -471,9 +523,13 @@ export class BellhubClient extends EventTarget {
     const { signal } = this.#listening;
     const wake = () => this.#do((now) => this.#rules.wake(now));
     addEventListener("online", wake, { signal });
-    addEventListener("pageshow", wake, { signal });
     // An open socket keeps the page out of the back/forward cache, or dies there without a word.
-    addEventListener("pagehide", () => this.#do(() => this.#rules.pause()), { signal });
+    const pause = () => {
+      this.#tabs.stop();
+      this.#do(() => this.#rules.pause());
+    };
+    addEventListener("pagehide", pause, { signal });
+    addEventListener("pageshow", () => this.#rules.state === "closed" || this.connect(), { signal });
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake(), { signal });
   }
 }
@@ -515,6 +571,15 @@ class Clock {
 
   clearTimeout(timer) {
     clearTimeout(timer);
+  }
+}
+
+/** Whose token it is; null: that is not to be seen. */
+function subject(token) {
+  try {
+    return JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"))).sub;
+  } catch {
+    return null;
   }
 }
 

@@ -175,9 +175,17 @@ export class Connection {
     return this.#tell([{ act: "drop" }]);
   }
 
-  /** Close for good; what was not answered is refused. @returns {Step[]} */
-  stop() {
-    return this.#tell(this.#end({ reason: "closed by this client" }));
+  /** There is another way to the hub, which may need the token that this one did not. @returns {Step[]} */
+  restart(now) {
+    if (this.#phase === "idle" || this.#phase === "ended") return [];
+    this.#reset();
+    this.#token ||= null;
+    return this.#tell([{ act: "drop" }, ...this.#connect(now)]);
+  }
+
+  /** Close for good. `refused`: since somebody else is to be served. @returns {Step[]} */
+  stop(reason = "closed by this client", refused = false) {
+    return this.#tell(this.#end({ reason }, refused));
   }
 
   /** @param {string | null} token null: nobody is signed in @returns {Step[]} */

@@ -13,17 +13,19 @@ const BEAT_MS = 2_000;
 const DEAD_MS = 8_000;
 /** What a browser says of a connection that is to be made again. */
 const RESTART = 1012;
+/** Events that a leader keeps for tabs that were away. */
+const LATEST = 100;
 
 /**
  * @typedef {object} Options
- * @property {string} name the same in tabs that share a socket, in no other
+ * @property {string} name of the feed: the same in all tabs that show it, to whomever
  * @property {() => Mine | null} mine what this tab holds; null while it is not connected
  * @property {(role: Role) => void} changed another role: whatever socket there is is not to be used any more
  * @property {() => void} wake the leader can be reached again: connect now
- * @property {() => void} left the user has signed out in another tab
+ * @property {(user: string | null) => void} signedIn in another tab; null: this user has signed out there
  * @property {{now(): number, setTimeout(fn: () => void, ms: number): any, clearTimeout(timer: any): void}} clock
  * @property {LockManager} [locks]
- * @property {typeof BroadcastChannel} [Channel]
+ * @property {typeof BroadcastChannel} [Channel] without one every tab is alone
  */
 
 /** @typedef {"solo" | "leader" | "follower"} Role */
@@ -39,8 +41,11 @@ export class Tabs {
   /** @type {Role} */
   role = "solo";
   #is;
+  #name;
   #id = Math.random().toString(36).slice(2, 12);
   #channel = null;
+  /** Between all tabs, whoever is signed in. */
+  #people = null;
   #stopped = null;
   #release = null;
   #timer;
@@ -53,18 +58,23 @@ export class Tabs {
   /** Who asked what: the tab and its own `ref`, by the `ref` on the wire. */
   #asked = new Map();
   #asks = 0;
+  /** The latest events, for tabs that were away. They lead to what the leader holds. */
+  #latest = [];
 
   /** @param {Options} is */
   constructor(is) {
-    this.#is = { locks: navigator.locks, Channel: globalThis.BroadcastChannel, ...is };
+    this.#is = { locks: navigator.locks, ...is };
   }
 
-  /** Join the others. Called again after `stop`, come back. */
-  start() {
-    const { locks, Channel, name } = this.#is;
+  /** Join the other tabs of this user. Called again after `stop`, come back. */
+  start(user) {
+    const { locks, Channel, name, signedIn } = this.#is;
     if (this.#stopped || !Channel) return;
     this.#stopped = new AbortController();
-    this.#channel = new Channel(name);
+    this.#people = new Channel(name);
+    this.#people.onmessage = ({ data }) => signedIn(data);
+    this.#name = `${name}:${user}`;
+    this.#channel = new Channel(this.#name);
     this.#channel.onmessage = ({ data }) => (data.to ?? this.#id) === this.#id && this.#hear(data);
     if (!locks) return;
     this.role = "follower";
@@ -83,13 +93,14 @@ export class Tabs {
     this.#release?.();
     this.#release = null;
     this.#channel?.close();
-    this.#channel = null;
+    this.#people?.close();
+    this.#channel = this.#people = null;
     this.#relayed = this.#socket = null;
   }
 
-  /** This user signs out everywhere. */
-  leave() {
-    this.#post({ say: "left" });
+  /** Tell all tabs who is signed in; null: nobody any more. */
+  announce(user) {
+    this.#people?.postMessage(user);
   }
 
   /**
@@ -116,10 +127,16 @@ export class Tabs {
   /** A frame of the hub has been taken in here: the others need it too. */
   tookIn(frame) {
     if (this.role !== "leader") return;
-    if (frame.prev) this.#post({ say: "frame", frame });
-    // Whoever holds something else than the leader starts again from there.
-    else if (frame.type === "subscribed") this.#post({ say: "up" });
+    if (frame.prev) {
+      this.#latest = [...this.#latest.slice(1 - LATEST), frame];
+      this.#post({ say: "frame", frame });
+    } else if (frame.type === "subscribed") {
+      if (frame.mode === "snapshot") this.#latest = [];
+      // Whoever holds something else than the leader starts again from there.
+      this.#post({ say: "up" });
+    }
   }
+
 
   // ---- between tabs ---------------------------------------------------------------------------------
 
@@ -128,7 +145,6 @@ export class Tabs {
   }
 
   #hear({ say, from, frame, code }) {
-    if (say === "left") return this.#is.left();
     if (this.role === "leader") {
       if (say === "ask") this.#serve(from, frame);
       else if (say === "take" && document.hidden) this.#post({ say: "yours", to: from });
@@ -160,7 +176,7 @@ export class Tabs {
       case "auth":
         return reply(mine.welcome);
       case "subscribe":
-        return reply(subscribed(mine, frame.cursor));
+        return this.#catchUp(to, mine, frame.cursor, reply);
       case "ping":
         return reply({ type: "pong" });
       case "pong":
@@ -171,11 +187,24 @@ export class Tabs {
     return this.#socket.send(JSON.stringify({ ...frame, ref }));
   }
 
+  /** What a hub would answer to a tab that holds the feed up to a cursor. */
+  #catchUp(to, { subscribed, inbox }, cursor, reply) {
+    const { channel, channel_id } = subscribed;
+    const { counts, entries, after } = inbox;
+    const head = { type: "subscribed", channel, channel_id, cursor: inbox.cursor, counts };
+    if (cursor === inbox.cursor) return reply({ ...head, mode: "live" });
+    const place = this.#latest.findIndex(({ prev }) => prev === cursor);
+    if (place < 0) return reply({ ...head, mode: "snapshot", entries, page: { after } });
+    const missed = this.#latest.slice(place);
+    reply({ ...head, mode: "replay", missed: missed.length });
+    for (const frame of missed) this.#post({ say: "frame", to, frame });
+    return undefined;
+  }
+
   // ---- who leads ------------------------------------------------------------------------------------
 
   #queue(how) {
-    const { locks, name } = this.#is;
-    locks.request(name, how, () => this.#lead()).catch(() => this.#yield());
+    this.#is.locks.request(this.#name, how, () => this.#lead()).catch(() => this.#yield());
   }
 
   #lead() {
@@ -199,6 +228,7 @@ export class Tabs {
     this.role = role;
     this.#relayed = this.#socket = null;
     this.#asked.clear();
+    this.#latest = [];
     this.#is.changed(role);
   }
 
@@ -220,15 +250,6 @@ export class Tabs {
     if (document.hidden && this.role === "leader") this.#post({ say: "offer" });
     if (!document.hidden) this.#heardAt = this.#is.clock.now();
   }
-}
-
-/** What a hub would answer to a tab that holds the feed up to a cursor. */
-function subscribed({ subscribed, inbox }, cursor) {
-  const { channel, channel_id } = subscribed;
-  const { counts, entries, after } = inbox;
-  const head = { type: "subscribed", channel, channel_id, cursor: inbox.cursor, counts };
-  if (cursor === inbox.cursor) return { ...head, mode: "live" };
-  return { ...head, mode: "snapshot", entries, page: { after, has_more_after: after !== null } };
 }
 
 /** As much of a WebSocket as a client uses; at its other end is a tab. */

@@ -1,0 +1,238 @@
+"""Many tabs of one user in one browser: one socket, one token, and no two of them ever disagree for long."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext
+
+from tests.browser.tab import CONNECTED, Tab
+from tests.harness import RedisServer, RunningHub
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+Open = Callable[..., Awaitable[Tab]]
+HIDE = """(hidden) => {
+  Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+  Object.defineProperty(document, "visibilityState", { value: hidden ? "hidden" : "visible", configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hub(modules_url: str) -> AsyncIterator[RunningHub]:
+    server = RedisServer()
+    hub = await RunningHub(server.url, origins=(modules_url.rstrip("/"),)).start()
+    yield hub
+    await hub.stop()
+    server.remove()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context()
+    yield context
+    await context.close()
+
+
+@pytest.fixture
+def open_tab(context: BrowserContext, hub: RunningHub, modules_url: str, request: pytest.FixtureRequest) -> Open:
+    """Opens a tab of this test's user, or of another one, and waits until it is connected."""
+
+    async def open_tab(user: str = request.node.name[5:60], *, clock: bool = False, connect: bool = True) -> Tab:
+        tab = Tab(await context.new_page(), hub, user)
+        if clock:
+            await tab.page.clock.install()
+        await tab.load(modules_url)
+        if connect:
+            await tab.connect(tabs=True)
+        return tab
+
+    return open_tab
+
+
+async def role(tab: Tab) -> str:
+    return str(await tab.js("client.getSnapshot().role"))
+
+
+async def leads(tab: Tab) -> None:
+    await tab.until(f"client.getSnapshot().role === 'leader' && {CONNECTED}")
+
+
+async def sockets(*tabs: Tab) -> int:
+    """Those open to the hub."""
+    return sum([await tab.js("sockets.filter(({ readyState }) => readyState < 2).length") for tab in tabs])
+
+
+async def agree(*tabs: Tab) -> None:
+    """All show what REST says, through one socket."""
+    for tab in tabs:
+        await tab.until(CONNECTED)
+        await tab.agrees()
+    assert await sockets(*tabs) == 1
+
+
+async def test_tabs_that_know_who_is_signed_in_share_one_token(open_tab: Open) -> None:
+    tabs = [await open_tab(connect=False) for _ in range(3)]
+    for tab in tabs:
+        await tab.connect(tabs=True, user=tab.user)
+    assert [tab.tokens for tab in tabs] == [1, 0, 0]
+    await tabs[0].page.close()
+    await agree(*tabs[1:])
+    assert sum(tab.tokens for tab in tabs) == 2
+
+
+async def test_tabs_share_one_socket(open_tab: Open) -> None:
+    tabs = [await open_tab() for _ in range(3)]
+    assert [await role(tab) for tab in tabs] == ["leader", "follower", "follower"]
+    sent = await tabs[0].hub.send(tabs[0].user)
+    for tab in tabs:
+        await tab.until("events.some(({ type }) => type === 'notification')")
+        assert [event["entry"]["id"] for event in await tab.events("notification")] == [sent]
+    await agree(*tabs)
+
+
+async def test_a_mark_in_any_tab_shows_in_all(open_tab: Open) -> None:
+    tabs = [await open_tab() for _ in range(3)]
+    ids = [await tabs[0].hub.send(tabs[0].user) for _ in range(3)]
+    for tab, name in zip(tabs, ids, strict=True):
+        await tab.until("client.getSnapshot().counts.total === 3")
+        await tab.js("(id) => client.mark('read', [id])", name)
+    await agree(*tabs)
+    assert set((await tabs[2].shown())["statuses"].values()) == {"read"}
+
+
+async def test_a_follower_lists_pages_and_hears_refusals_as_a_leader_does(open_tab: Open) -> None:
+    leader, follower = await open_tab(), await open_tab()
+    ids = [await leader.hub.send(leader.user) for _ in range(25)]
+    later = await open_tab()
+    await later.until("client.getSnapshot().counts.total === 25")
+    assert [entry["id"] for entry in (await follower.js("client.list({ limit: 2 })"))["entries"]] == ids[:-3:-1]
+    code = await follower.js("client.mark('read', ['nowhere']).catch(({ code }) => code)")
+    assert code == "not_found"
+    assert await leader.events("refused") == []
+    assert len(await follower.events("refused")) == 1
+    await follower.hub.send(follower.user)
+    await follower.until("client.getSnapshot().counts.total === 26")
+
+
+async def test_when_the_leader_is_closed_another_leads_and_no_event_is_lost(open_tab: Open) -> None:
+    leader, *others = [await open_tab() for _ in range(3)]
+    titles = [await leader.hub.send(leader.user)]
+    await asyncio.gather(leader.page.close(), *(leader.hub.send(leader.user) for _ in range(5)))
+    titles.append(await leader.hub.send(leader.user))
+    for tab in others:
+        await tab.until("events.filter(({ type }) => type === 'notification').length === 7")
+        told = [event["entry"]["id"] for event in await tab.events("notification")]
+        assert len(set(told)) == 7
+        assert {told[0], told[-1]} == set(titles)
+    assert sorted([await role(tab) for tab in others]) == ["follower", "leader"]
+    await agree(*others)
+
+
+async def test_a_mark_under_way_when_the_leader_goes_is_stored_all_the_same(open_tab: Open) -> None:
+    leader, follower = await open_tab(), await open_tab()
+    ids = [await leader.hub.send(leader.user) for _ in range(10)]
+    await follower.until("client.getSnapshot().counts.total === 10")
+    closing = asyncio.create_task(leader.page.close())
+    for name in ids:
+        await follower.js("(id) => client.mark('archive', [id]) && undefined", name)
+    await closing
+    await agree(follower)
+    assert (await follower.shown())["counts"]["total"] == 0
+
+
+async def test_a_frozen_leader_is_relieved_by_a_visible_tab_and_does_not_fight_back(open_tab: Open) -> None:
+    leader = await open_tab()
+    follower, hidden = await open_tab(clock=True), await open_tab(clock=True)
+    await hidden.js(HIDE, True)
+    devtools = await leader.page.context.new_cdp_session(leader.page)
+    await devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
+    for tab in (hidden, follower):
+        for _ in range(6):
+            await tab.page.clock.run_for(2_000)
+    await leads(follower)
+    assert await role(hidden) == "follower"
+    await follower.hub.send(follower.user)
+    await follower.until("client.getSnapshot().counts.total === 1")
+
+    await devtools.send("Page.setWebLifecycleState", {"state": "active"})
+    await leader.until("client.getSnapshot().role === 'follower'")
+    await agree(follower, leader, hidden)
+    assert await role(follower) == "leader"
+
+
+async def test_a_leader_that_is_hidden_gives_its_place_to_a_tab_that_is_seen(open_tab: Open) -> None:
+    leader, follower = await open_tab(), await open_tab()
+    await leader.js(HIDE, True)
+    await leads(follower)
+    await leader.until("client.getSnapshot().role === 'follower'")
+    await leader.hub.send(leader.user)
+    await agree(leader, follower)
+
+
+async def test_what_happens_while_the_network_is_away_reaches_every_tab_as_missed(
+    open_tab: Open, context: BrowserContext
+) -> None:
+    leader, follower = await open_tab(), await open_tab()
+    await context.set_offline(True)
+    await leader.js("sockets.at(-1).close()")
+    await follower.until("client.getSnapshot().state === 'reconnecting'")
+    sent = [await leader.hub.send(leader.user) for _ in range(3)]
+    await context.set_offline(False)
+    for tab in (leader, follower):
+        await tab.until("events.filter(({ type }) => type === 'notification').length === 3")
+        told = [(event["entry"]["id"], event["missed"]) for event in await tab.events("notification")]
+        assert told == [(name, True) for name in sent]
+    await agree(leader, follower)
+
+
+async def test_marks_of_a_tab_that_was_closed_offline_are_sent_by_those_that_stay(
+    open_tab: Open, context: BrowserContext
+) -> None:
+    leader, follower = await open_tab(), await open_tab()
+    sent = await leader.hub.send(leader.user)
+    await follower.until("client.getSnapshot().counts.total === 1")
+    await context.set_offline(True)
+    await leader.js("sockets.at(-1).close()")
+    await follower.until("client.getSnapshot().state === 'reconnecting'")
+    await follower.js("(id) => client.mark('archive', [id]) && undefined", sent)
+    await follower.page.close()
+    await context.set_offline(False)
+    await leader.until("client.getSnapshot().counts.total === 0")
+    await agree(leader)
+    assert await leader.js("localStorage.length") == 0
+
+
+@pytest.mark.parametrize("locks", [True, False])
+async def test_logout_in_one_tab_ends_the_others(open_tab: Open, locks: bool) -> None:
+    tabs = [await open_tab(connect=False) for _ in range(3)]
+    for tab in tabs:
+        if not locks:
+            await tab.js("Object.defineProperty(navigator, 'locks', { value: undefined })")
+        await tab.connect(tabs=True)
+    assert await sockets(*tabs) == (1 if locks else 3)
+    await tabs[1].js("client.logout()")
+    for tab in tabs:
+        await tab.until("client.getSnapshot().state === 'closed'")
+    assert await sockets(*tabs) == 0
+    assert [event["reason"] for event in await tabs[0].events("auth")] == ["signed out"]
+
+
+async def test_another_user_in_one_tab_ends_the_others(open_tab: Open) -> None:
+    first, second = await open_tab("before"), await open_tab("before")
+    other = await open_tab("after")
+    for tab in (first, second):
+        await tab.until("client.getSnapshot().state === 'closed'")
+        assert [event["reason"] for event in await tab.events("auth")] == ["another user has signed in"]
+    await agree(other)
+
+
+async def test_a_token_of_another_user_ends_a_client_before_it_shows_anything_of_theirs(open_tab: Open) -> None:
+    tab = await open_tab("before", connect=False)
+    await tab.hub.send("after")
+    await tab.start(who="after", user="before")
+    await tab.until("client.getSnapshot().state === 'closed'")
+    assert [event["reason"] for event in await tab.events("auth")] == ["another user has signed in"]
+    assert await tab.js("client.getSnapshot().entries") == []

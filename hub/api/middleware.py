@@ -48,14 +48,16 @@ class Segments:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            raw: bytes | None = scope.get("raw_path")  # optional in ASGI
-            segments = scope["path"].split("/") if raw is None else map(unquote, raw.decode("latin-1").split("/"))
-            scope = {**scope, "path": "/".join(_segment(text) for text in segments)}
+            segments = _segments(scope["path"], scope.get("raw_path"))
+            path = "/".join(text.replace("%", "%25").replace("/", "%2F") for text in segments)
+            scope = {**scope, "path": path}
         await self._app(scope, receive, send)
 
 
-def _segment(text: str) -> str:
-    return text.replace("%", "%25").replace("/", "%2F")
+def _segments(path: str, raw_path: bytes | None) -> list[str]:
+    """Decoded. `raw_path` is optional in ASGI, and not the same address where somebody around has changed `path`."""
+    raw = (raw_path or b"").decode("latin-1")
+    return [unquote(text) for text in raw.split("/")] if unquote(raw) == path else path.split("/")
 
 
 class LocalPages:

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.app import Hub, create_app
 from hub.settings import Settings
@@ -255,3 +255,16 @@ async def test_a_mounted_hub_that_has_lost_a_part_is_not_ready(redis_server: Red
         answer = await http.get(ready)
     assert answer.status_code == 503
     assert [name for name, good in answer.json()["checks"].items() if not good] == ["parts"]
+
+
+async def test_what_is_around_may_take_a_prefix_off_the_path_alone(redis_server: RedisServer) -> None:
+    hub = hub_app(redis_server.url)
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["path"].removeprefix("/bell")}
+        await hub(scope, receive, send)
+
+    async with serving(around) as port, httpx2.AsyncClient(verify=False) as http:
+        for prefix in ("/bell", ""):
+            assert (await http.get(f"http://127.0.0.1:{port}{prefix}/healthz")).status_code == 200

@@ -1,0 +1,61 @@
+/**
+ * What screen readers say without being asked: politely, few words, and only in a tab that is looked at.
+ * @module
+ */
+
+/** Between two counts of what arrived, ms. */
+const PAUSE_MS = 5000;
+/** A burst is one sentence, ms. */
+const BURST_MS = 300;
+
+/** @type {HTMLElement | undefined} */
+let region;
+
+/** The region must be there before its text changes, and in the light DOM: some readers miss those in shadow trees. */
+export function prepare() {
+  if (region?.isConnected) return;
+  region = document.createElement("div");
+  region.setAttribute("aria-live", "polite");
+  region.dataset.bell = "announcer";
+  Object.assign(region.style, {
+    position: "absolute",
+    width: "1px",
+    height: "1px",
+    overflow: "hidden",
+    clipPath: "inset(50%)",
+    whiteSpace: "nowrap",
+  });
+  document.body.append(region);
+}
+
+/** @param {string} text */
+export function say(text) {
+  prepare();
+  if (!region || document.visibilityState !== "visible") return;
+  // The same words twice are a change only if something differs.
+  region.textContent = region.textContent === text ? `${text}\u00a0` : text;
+}
+
+/** Clients that are listened to: two elements with one client speak once. */
+const heard = new WeakSet();
+
+/**
+ * Says how many notifications arrived.
+ * @param {EventTarget} client
+ * @param {(n: number) => string} words asked at the time of speaking
+ */
+export function announceArrivals(client, words) {
+  if (heard.has(client)) return;
+  heard.add(client);
+  let arrived = 0;
+  let next = 0;
+  const speak = () => {
+    say(words(arrived));
+    arrived = 0;
+    next = Date.now() + PAUSE_MS;
+  };
+  client.addEventListener("notification", () => {
+    if (document.visibilityState !== "visible") return;
+    if (arrived++ === 0) setTimeout(speak, Math.max(BURST_MS, next - Date.now()));
+  });
+}

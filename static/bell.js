@@ -1,0 +1,199 @@
+/**
+ * `<notification-bell>` and `<notification-inbox>`: one script tag, no build.
+ *
+ *     <script type="module" src="static/bell.js"></script>
+ *     <notification-bell api-key="pk_…" token-endpoint="/notification-token">
+ *       <a href="/notifications">Notifications</a>
+ *     </notification-bell>
+ * @module
+ */
+
+import { icon, make, set } from "./dom.js";
+import { BellElement } from "./element.js";
+import { Panel } from "./panel.js";
+
+/** Between the bell and its panel, and the panel and the window, px. */
+const GAP = 8;
+/** Less room than this below makes a panel open upwards, px. */
+const ROOM = 320;
+
+/**
+ * A bell with a badge, which opens a list.
+ *
+ * Attributes besides those of `BellElement`: `placement` (`bottom-end`, `bottom-start`, `top-end`, `top-start`),
+ * `theme` (`light`, `dark`, `auto`; without it the page's own), `max-badge` (99), `open`.
+ */
+export class NotificationBell extends BellElement {
+  static observedAttributes = [...BellElement.observedAttributes, "open", "max-badge"];
+
+  #badge = make("span", { part: "badge", className: "badge", ariaHidden: "true" });
+  #dot = make("span", { part: "dot", className: "dot", ariaHidden: "true" });
+  #button = make(
+    "button",
+    { type: "button", part: "bell", className: "bell", "aria-haspopup": "dialog", "aria-expanded": "false" },
+    make("slot", { name: "icon" }, icon("bell")),
+    this.#badge,
+    this.#dot,
+  );
+  #panel = new Panel(this, () => this.close());
+  #popover = this.#panel.element;
+  #opened = new AbortController();
+
+  constructor() {
+    super();
+    const root = /** @type {ShadowRoot} */ (this.shadowRoot);
+    set(this.#popover, { popover: "auto", role: "dialog", id: "panel" });
+    this.#button.setAttribute("popovertarget", "panel");
+    root.append(this.#button, this.#popover);
+    this.#popover.addEventListener("beforetoggle", (/** @type {ToggleEvent} */ { newState }) => {
+      if (newState === "open") this.#opening();
+      // In a shadow tree the browser lets the focus fall to the page.
+      else if (this.#popover.contains(root.activeElement) || this.matches(":focus-within")) this.#button.focus();
+    });
+    this.#popover.addEventListener("toggle", (/** @type {ToggleEvent} */ { newState }) => this.#toggled(newState === "open"));
+    this.#popover.addEventListener("focusout", (/** @type {FocusEvent} */ { relatedTarget }) => this.#left(relatedTarget));
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    this.#panel.attach();
+  }
+
+  disconnectedCallback() {
+    super.disconnectedCallback();
+    this.#opened.abort();
+    this.#panel.detach();
+  }
+
+  attributeChangedCallback(/** @type {string} */ name) {
+    super.attributeChangedCallback(name);
+    if (name === "open") queueMicrotask(() => this.#obey());
+  }
+
+  get isOpen() {
+    return this.#popover.matches(":popover-open");
+  }
+
+  open() {
+    if (this.isConnected && !this.isOpen) this.#popover.showPopover();
+  }
+
+  close() {
+    if (this.isOpen) this.#popover.hidePopover();
+  }
+
+  toggle() {
+    if (this.isOpen) this.close();
+    else this.open();
+  }
+
+  markAllRead() {
+    return this.#panel.markAllRead();
+  }
+
+  draw() {
+    const { counts, state } = this.snapshot;
+    const { t } = this.look;
+    const { unseen, unread } = counts;
+    const most = Number(this.getAttribute("max-badge")) || 99;
+    const [key, n] = unseen > 0 ? /** @type {const} */ (["bellNew", unseen]) : unread > 0 ? /** @type {const} */ (["bellUnread", unread]) : /** @type {const} */ (["bell", 0]);
+    set(this.#button, { ariaLabel: t(key, { n }) });
+    set(this.#badge, { textContent: unseen > most ? `${most}+` : String(unseen), hidden: unseen < 1 });
+    set(this.#dot, { hidden: unseen > 0 || unread < 1 });
+    this.#button.classList.toggle("off", state === "reconnecting" || state === "closed");
+    if (this.isOpen) this.#panel.draw();
+  }
+
+  refused(/** @type {any} */ detail) {
+    if (this.isOpen) this.#panel.refused(detail);
+  }
+
+  clicked(/** @type {any} */ entry, /** @type {boolean} */ follows) {
+    const proceed = super.clicked(entry, follows);
+    if (follows || !proceed) this.close();
+    return proceed;
+  }
+
+  #obey() {
+    if (this.hasAttribute("open")) this.open();
+    else this.close();
+  }
+
+  #opening() {
+    this.#opened = new AbortController();
+    const { signal } = this.#opened;
+    addEventListener("scroll", this.#place, { signal, capture: true, passive: true });
+    addEventListener("resize", this.#place, { signal });
+    this.#place();
+    this.#panel.draw();
+  }
+
+  #toggled(/** @type {boolean} */ open) {
+    this.#button.setAttribute("aria-expanded", String(open));
+    this.toggleAttribute("open", open);
+    if (open) return this.#panel.focus();
+    this.#opened.abort();
+    this.#panel.reset();
+  }
+
+  /** Out of the panel by Tab: the panel would lie over what has the focus. */
+  #left(/** @type {EventTarget | null} */ to) {
+    const inside = to === null || to === this.#button || this.contains(/** @type {Node} */ (to));
+    if (!inside && !this.#popover.contains(/** @type {Node} */ (to))) this.close();
+  }
+
+  /** Beside the bell where there is room; under 480 px the style sheet makes it a sheet. */
+  #place = () => {
+    const bell = this.#button.getBoundingClientRect();
+    const { clientWidth, clientHeight } = document.documentElement;
+    const [side, align] = (this.getAttribute("placement") ?? "bottom-end").split("-");
+    const [above, below] = [bell.top, clientHeight - bell.bottom];
+    const up = side === "top" ? above >= ROOM || above > below : below < ROOM && above > below;
+    const toLeft = (align === "start") === (getComputedStyle(this).direction === "rtl");
+    const { style } = this.#popover;
+    const put = (/** @type {string} */ name, /** @type {number | null} */ px) =>
+      style.setProperty(name, px === null ? "auto" : `${Math.max(GAP, px)}px`);
+    put("top", up ? null : bell.bottom + GAP);
+    put("bottom", up ? clientHeight - bell.top + GAP : null);
+    put("left", toLeft ? null : bell.left);
+    put("right", toLeft ? clientWidth - bell.right : null);
+    put("--room", (up ? above : below) - 2 * GAP);
+  };
+}
+
+/** The list without a bell, for a page or a side bar of its own. Attributes: those of `BellElement`, and `theme`. */
+export class NotificationInbox extends BellElement {
+  #panel = new Panel(this, null);
+
+  constructor() {
+    super();
+    this.shadowRoot?.append(this.#panel.element);
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    this.#panel.attach();
+  }
+
+  disconnectedCallback() {
+    super.disconnectedCallback();
+    this.#panel.detach();
+  }
+
+  markAllRead() {
+    return this.#panel.markAllRead();
+  }
+
+  draw() {
+    this.#panel.draw();
+  }
+
+  refused(/** @type {any} */ detail) {
+    this.#panel.refused(detail);
+  }
+}
+
+const elements = { "notification-bell": NotificationBell, "notification-inbox": NotificationInbox };
+for (const [name, element] of Object.entries(elements)) {
+  if (globalThis.customElements && !customElements.get(name)) customElements.define(name, element);
+}

@@ -1,0 +1,245 @@
+/**
+ * What the elements have in common: a client by attributes or as a property, strings, a language.
+ * @module
+ */
+
+import { announceArrivals, prepare } from "./announce.js";
+import { shared } from "./client.js";
+import { language, translator } from "./strings.js";
+import { sheet } from "./styles.js";
+import { clock } from "./time.js";
+
+/** Where there is no DOM, as on a server that renders pages, importing defines nothing and does no harm. */
+const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
+
+/** @typedef {import("./client.js").BellhubClient} Client */
+
+/** @type {import("./client.js").Snapshot} */
+const NOTHING = Object.freeze({
+  state: "idle",
+  reason: undefined,
+  role: "solo",
+  user: null,
+  counts: { unseen: 0, unread: 0, total: 0 },
+  entries: [],
+  cursor: null,
+  more: false,
+  pending: 0,
+});
+
+/** Where this module's own hub listens; a copy that is served by somebody else: below the page. */
+const URL_HERE = /^https?:.*\/(?=static\/)/.exec(import.meta.url)?.[0].concat("ws/v1") ?? "ws/v1";
+
+const PROPERTIES = ["client", "getToken", "strings", "renderItem"];
+
+/**
+ * Attributes: `url` of the hub's socket, `api-key`, `channel` (`inbox`), `token-endpoint` (answers `GET` with the
+ * user's token, as text or as JSON `{token}`; 401 or 204: nobody is signed in) or, in development, `user`; `lang`.
+ */
+export class BellElement extends Base {
+  static observedAttributes = ["url", "api-key", "channel", "token-endpoint", "user", "lang", "dir"];
+
+  #given = /** @type {Client | null} */ (null);
+  #getToken = /** @type {(() => Promise<string | null>) | null} */ (null);
+  #strings = {};
+  #renderItem = /** @type {((entry: any) => Node) | null} */ (null);
+  /** The client in use, and what it was made of. */
+  #client = /** @type {Client | null} */ (null);
+  #made = "";
+  #leave = () => {};
+  #due = false;
+  /** @type {import("./row.js").Look | null} */
+  #look = null;
+
+  constructor() {
+    super();
+    this.attachShadow({ mode: "open" }).adoptedStyleSheets = [sheet()];
+  }
+
+  /** A client of the page's own, which connects and closes it; instead of the attributes. */
+  get client() {
+    return this.#given;
+  }
+  set client(client) {
+    this.#given = client;
+    this.refresh();
+  }
+
+  /** Fetches a user token; instead of `token-endpoint`. */
+  get getToken() {
+    return this.#getToken;
+  }
+  set getToken(getToken) {
+    this.#getToken = getToken;
+    this.refresh();
+  }
+
+  /** What differs from the English strings. @type {import("./strings.js").Strings} */
+  get strings() {
+    return this.#strings;
+  }
+  set strings(strings) {
+    this.#strings = strings ?? {};
+    this.#look = null;
+    this.refresh();
+  }
+
+  /** Draws the content of an entry; it is put into the light DOM, where the page's styles reach it. */
+  get renderItem() {
+    return this.#renderItem;
+  }
+  set renderItem(renderItem) {
+    this.#renderItem = renderItem;
+    this.#look = null;
+    this.refresh();
+  }
+
+  /** The client in use, however it came. @returns {Client | null} */
+  get current() {
+    return this.#client;
+  }
+
+  get snapshot() {
+    return this.#client?.getSnapshot() ?? NOTHING;
+  }
+
+  /** How things are written here. @returns {import("./row.js").Look} */
+  get look() {
+    if (this.#look) return this.#look;
+    const near = /** @type {HTMLElement | null} */ (this.closest("[lang]"));
+    const lang = language(near?.lang) ?? language(globalThis.navigator?.language);
+    return (this.#look = { t: translator(this.#strings, lang), clock: clock(lang), render: this.#renderItem, host: this });
+  }
+
+  /** Mark everything read that is shown; what arrives meanwhile is spared. */
+  markAllRead() {
+    return this.#client?.markAll("read");
+  }
+
+  connectedCallback() {
+    prepare();
+    for (const name of PROPERTIES) this.#adopt(name);
+    this.refresh();
+  }
+
+  disconnectedCallback() {
+    this.refresh();
+  }
+
+  attributeChangedCallback(/** @type {string} */ name) {
+    if (name === "lang") this.#look = null;
+    this.refresh();
+  }
+
+  /** Soon, and once however much changes: frameworks set attributes one by one, and move elements. */
+  refresh() {
+    if (this.#due) return;
+    this.#due = true;
+    queueMicrotask(() => {
+      this.#due = false;
+      this.#settle();
+      if (this.isConnected) this.draw();
+    });
+  }
+
+  /** For elements: show `snapshot`. */
+  draw() {}
+
+  /** For elements: a mark was undone. @param {any} detail */
+  refused(detail) {}
+
+  /**
+   * The page may take a click over: `bell-click`, cancelable.
+   * @param {any} entry
+   * @param {boolean} follows a link
+   * @returns {boolean} whether the link is to be followed
+   */
+  clicked(entry, follows) {
+    return this.dispatchEvent(
+      new CustomEvent("bell-click", { detail: { entry }, bubbles: true, composed: true, cancelable: true }),
+    );
+  }
+
+  /** A property that was set before this element was defined hides the accessor. */
+  #adopt(/** @type {string} */ name) {
+    if (!Object.hasOwn(this, name)) return;
+    const self = /** @type {any} */ (this);
+    const value = self[name];
+    delete self[name];
+    self[name] = value;
+  }
+
+  #settle() {
+    const options = this.isConnected && !this.#given ? this.#options() : null;
+    const made = options ? nameOf(options) : "";
+    if (options && made === this.#made) return;
+    const client = this.#given && this.isConnected ? this.#given : options ? shared(options) : null;
+    if (client === this.#client) return;
+    this.#leave();
+    this.#made = made;
+    this.#client = client;
+    this.#leave = client ? this.#follow(client, options !== null) : () => {};
+  }
+
+  #options() {
+    const [apiKey, user, endpoint] = ["api-key", "user", "token-endpoint"].map((name) => this.getAttribute(name));
+    const getToken = this.#getToken ?? (endpoint ? tokenFrom(endpoint) : undefined);
+    if (!apiKey || (!getToken && user === null)) return null;
+    const [url, channel] = [this.getAttribute("url") ?? URL_HERE, this.getAttribute("channel") ?? "inbox"];
+    return { url, apiKey, channel, getToken, user };
+  }
+
+  #follow(/** @type {Client} */ client, /** @type {boolean} */ own) {
+    const refused = (/** @type {any} */ { detail }) => this.refused(detail);
+    const unsubscribe = client.subscribe(() => this.refresh());
+    client.addEventListener("refused", refused);
+    announceArrivals(client, (n) => this.look.t("arrived", { n }));
+    if (own) {
+      uses.set(client, (uses.get(client) ?? 0) + 1);
+      if (client.getSnapshot().state === "idle") client.connect();
+    }
+    return () => {
+      unsubscribe();
+      client.removeEventListener("refused", refused);
+      if (own) release(client);
+    };
+  }
+}
+
+/** How many elements use a client that none of them was given. @type {Map<Client, number>} */
+const uses = new Map();
+
+/** The last one closes it, a moment later: a page that is drawn anew has another element by then. */
+function release(/** @type {Client} */ client) {
+  uses.set(client, (uses.get(client) ?? 1) - 1);
+  setTimeout(() => {
+    if (uses.get(client) !== 0) return;
+    uses.delete(client);
+    client.close();
+  }, 1000);
+}
+
+/** @type {Map<string, () => Promise<string | null>>} */
+const endpoints = new Map();
+/** @type {Map<unknown, number>} */
+const numbers = new Map();
+
+/** The same function for the same address: elements with it share a client. */
+function tokenFrom(/** @type {string} */ endpoint) {
+  const known = endpoints.get(endpoint) ?? (() => fetchToken(endpoint));
+  endpoints.set(endpoint, known);
+  return known;
+}
+
+async function fetchToken(/** @type {string} */ endpoint) {
+  const answer = await fetch(endpoint, { cache: "no-store" });
+  if (answer.status === 401 || answer.status === 204) return null;
+  if (!answer.ok) throw new Error(`${endpoint} answered ${answer.status}`);
+  const text = (await answer.text()).trim();
+  return text.startsWith("{") ? JSON.parse(text).token : text;
+}
+
+function nameOf(/** @type {{getToken?: unknown}} */ { getToken, ...options }) {
+  if (!numbers.has(getToken)) numbers.set(getToken, numbers.size);
+  return JSON.stringify([options, numbers.get(getToken)]);
+}

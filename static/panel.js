@@ -1,0 +1,517 @@
+/**
+ * The list of a feed with all that can be done with it: what a bell opens, and what an inbox is.
+ * @module
+ */
+
+import { say } from "./announce.js";
+import { icon, make, set } from "./dom.js";
+import { mark } from "./inbox.js";
+import { filtered, Reading, renewed } from "./reading.js";
+import { Row, titleOf } from "./row.js";
+import { everyMinute } from "./time.js";
+
+/** How long it must be looked at to be seen, ms. */
+const MOMENT_MS = 500;
+/** How long an archive can be taken back with a button, ms. */
+const UNDO_MS = 7000;
+/** Between a change of the feed and asking for a filter's list again, ms. */
+const FRESH_MS = 250;
+/** Entries of one list (protocol, section 4). */
+const PAGE = 100;
+
+/** @typedef {import("./reading.js").Filter} Filter */
+/** @typedef {import("./element.js").BellElement} BellElement */
+/** @typedef {"read" | "archive" | "unarchive"} Verb */
+/** @type {Filter[]} */
+const FILTERS = ["all", "unread", "archived"];
+/** @type {ReturnType<Reading["take"]>} */
+const NOTHING = { shown: [], held: 0, upto: null, unread: 0, unseen: 0 };
+const OPPOSITE = /** @type {const} */ ({ archive: "unarchive", unarchive: "archive" });
+
+export class Panel {
+  #host;
+  #reading = new Reading();
+  /** @type {Filter} */
+  #filter = "all";
+  /** What the hub listed for a filter; null: nothing yet. @type {{entries: any[], after: string | null} | null} */
+  #listed = null;
+  #listedAt = /** @type {string | null} */ (null);
+  /** Ends what was asked for a list that is not shown any more. */
+  #asking = new AbortController();
+  /** @type {Map<string, Row>} in the order shown */
+  #rows = new Map();
+  /** The row that Tab reaches. */
+  #current = "";
+  #view = NOTHING;
+  #undo = /** @type {{verb: "archive" | "unarchive", id: string} | null} */ (null);
+  #back = "";
+  #fetching = false;
+
+  #atTop = true;
+  #onScreen = false;
+  #seen = /** @type {string | null} */ (null);
+  #timers = /** @type {Record<string, ReturnType<typeof setTimeout> | undefined>} */ ({});
+  #stopClock = /** @type {(() => void) | null} */ (null);
+  #observer;
+
+  #title = make("h2", { id: "title", part: "heading", tabIndex: -1 });
+  #close = make("button", { type: "button", part: "close", className: "plain icon" }, icon("close"));
+  #filters = FILTERS.map((name) => make("button", { type: "button", part: "filter", value: name }));
+  #all = make("button", { type: "button", part: "mark-all", className: "plain" });
+  #toolbar = make("div", { role: "toolbar", part: "toolbar" }, make("span", { className: "filters" }, ...this.#filters), this.#all);
+  #pill = make("button", { type: "button", part: "pill", hidden: true });
+  #list = make("ul", { role: "list", part: "list" });
+  #waiting = make("div", { part: "loading", className: "skeleton" }, ...[1, 2, 3].map(() => make("i")));
+  #emptyTitle = make("strong");
+  #emptyMore = make("span");
+  #empty = make("div", { part: "empty", className: "empty" },
+    make("slot", { name: "empty" }, make("span", { className: "face" }, icon("bell")), this.#emptyTitle, this.#emptyMore));
+  #why = make("span");
+  #retry = make("button", { type: "button", className: "plain" });
+  #closed = make("div", { part: "closed", className: "empty" }, make("strong"), this.#why, this.#retry);
+  #top = make("i", { className: "edge" });
+  #end = make("i", { className: "edge end" });
+  #scroll = make("div", { className: "scroll", part: "scroll" },
+    this.#top, this.#pill, this.#closed, this.#list, this.#waiting, this.#empty, this.#end);
+  #noteText = make("span");
+  #noteUndo = make("button", { type: "button", className: "plain" });
+  #note = make("div", { part: "note", className: "note", hidden: true }, this.#noteText, this.#noteUndo);
+  #away = make("div", { part: "reconnecting", className: "away" });
+
+  /**
+   * @param {BellElement} host
+   * @param {(() => void) | null} close for a panel that can be closed
+   */
+  constructor(host, close) {
+    this.#host = host;
+    this.element = make("section", { part: "panel", className: "panel", "aria-labelledby": "title" },
+      make("header", { part: "header" },
+        make("div", { className: "head" }, this.#title, make("slot", { name: "header" }), ...(close ? [this.#close] : [])),
+        this.#toolbar),
+      this.#scroll, this.#note, this.#away, make("slot", { name: "footer" }));
+    if (close) this.#close.onclick = close;
+    this.#all.onclick = () => this.markAllRead();
+    this.#pill.onclick = () => this.#reveal();
+    this.#retry.onclick = () => this.#host.current?.connect();
+    this.#noteUndo.onclick = () => this.#takeBack();
+    for (const button of this.#filters) button.onclick = () => this.#choose(button.value);
+    this.#list.addEventListener("click", (/** @type {MouseEvent} */ event) => this.#clicked(event));
+    this.#list.addEventListener("auxclick", (/** @type {MouseEvent} */ event) => this.#clicked(event));
+    this.#list.addEventListener("focusin", ({ target }) => this.#reach(target.closest("li").row.entry.id));
+    this.element.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#key(event));
+    this.#observer = new IntersectionObserver((changes) => this.#sight(changes));
+  }
+
+  /** Begin to watch what is on the screen. */
+  attach() {
+    for (const edge of [this.#top, this.#end, this.#scroll]) this.#observer.observe(edge);
+    document.addEventListener("visibilitychange", this.#look);
+  }
+
+  detach() {
+    this.#observer.disconnect();
+    document.removeEventListener("visibilitychange", this.#look);
+    this.#onScreen = false;
+    this.reset();
+    this.#look();
+  }
+
+  /** An opening ended: what was new is not new the next time, and nothing is drawn until then. */
+  reset() {
+    this.#reading = new Reading();
+    this.#view = NOTHING;
+    for (const row of this.#rows.values()) row.remove();
+    this.#rows = new Map();
+    this.#say(null);
+    this.#turnTo("all");
+  }
+
+  /** Where the keyboard begins. */
+  focus() {
+    (this.#rows.get(this.#current)?.main ?? this.#title).focus();
+  }
+
+  /** The client will not have a mark. @param {any} detail */
+  refused({ verb, error }) {
+    // Nobody asked for `seen`, so nobody needs to hear that it failed.
+    if (verb !== "seen") this.#fail(error);
+  }
+
+  /** Everything that is shown here; what arrived meanwhile is spared. */
+  markAllRead() {
+    const client = this.#host.current;
+    const { upto } = this.#view;
+    this.#locally("read", ({ read_at }) => !read_at);
+    return client?.markAll("read", upto ? { upto } : {});
+  }
+
+  // ---- drawing --------------------------------------------------------------------------------------
+
+  /** Brings everything in line with the client. Cheap where nothing changed. */
+  draw() {
+    const snapshot = this.#host.snapshot;
+    const { look } = this.#host;
+    const { t } = look;
+    const { state, reason, cursor } = snapshot;
+    this.#ask(snapshot);
+    const ready = cursor !== null && (this.#filter === "all" || this.#listed !== null);
+    const entries = ready ? filtered(this.#filter, snapshot, this.#listed?.entries ?? []) : [];
+    // A page may scroll instead of this list; that is known a moment later.
+    const still = this.#scroll.scrollTop > 1 || !this.#atTop;
+    this.#view = this.#reading.take(entries, snapshot, still && this.#filter !== "archived");
+    const { shown, held, unread } = this.#view;
+    const dead = state === "closed";
+    this.#drawRows(shown, look);
+
+    set(this.#title, { textContent: t("heading") });
+    set(this.#close, { ariaLabel: t("close"), title: t("close") });
+    set(this.#toolbar, { ariaLabel: t("filters") });
+    for (const button of this.#filters) {
+      set(button, { textContent: t(button.value), ariaPressed: String(button.value === this.#filter) });
+    }
+    set(this.#all, { textContent: t("markAll", { n: unread }), hidden: this.#filter === "archived" || unread < 1 });
+    set(this.#pill, { textContent: t("pill", { n: held }), hidden: held === 0 });
+    set(this.#list, { hidden: shown.length === 0, "aria-labelledby": "title" });
+    const waiting = !dead && state !== "idle" && (!ready || this.#fetching);
+    set(this.#waiting, { hidden: !waiting });
+    set(this.#scroll, { ariaBusy: String(waiting) });
+    set(this.#empty, { hidden: dead || !ready || shown.length > 0 || this.#more });
+    const kind = /** @type {"All"} */ (this.#filter[0].toUpperCase() + this.#filter.slice(1));
+    set(this.#emptyTitle, { textContent: t(`empty${kind}`) });
+    set(this.#emptyMore, { textContent: t(`empty${kind}More`) });
+    set(this.#closed, { hidden: !dead });
+    set(this.#closed.firstChild, { textContent: t("closed") });
+    set(this.#why, { textContent: String(reason?.reason || reason?.code || "") });
+    set(this.#retry, { textContent: t("retry") });
+    set(this.#noteUndo, { textContent: t("undo") });
+    set(this.#away, { textContent: t("reconnecting"), hidden: dead || state === "connected" || state === "idle" });
+    this.#look();
+    const focus = this.#focus;
+    if (focus?.closest("[hidden]")) this.#title.focus();
+    if (focus?.classList.contains("off")) this.#focused?.main.focus();
+  }
+
+  #drawRows(/** @type {any[]} */ shown, /** @type {import("./row.js").Look} */ look) {
+    const refuge = this.#refuge(new Set(shown.map(({ id }) => id)));
+    /** @type {Map<string, Row>} */
+    const rows = new Map();
+    for (const entry of shown) {
+      const held = this.#rows.get(entry.id);
+      rows.set(entry.id, held?.fits(entry) ? held : new Row(entry));
+    }
+    for (const [id, row] of this.#rows) if (rows.get(id) !== row) row.remove();
+    let next = this.#list.firstChild;
+    const now = Date.now();
+    for (const entry of shown) {
+      const row = /** @type {Row} */ (rows.get(entry.id));
+      const known = row.entry !== null;
+      row.draw(entry, this.#reading.isNew(entry.id), look);
+      if (!known) row.tell(now);
+      if (row.element === next) next = next.nextSibling;
+      else this.#list.insertBefore(row.element, next);
+    }
+    const grown = rows.size !== this.#rows.size;
+    this.#rows = rows;
+    if (grown) this.#askForEnd();
+    const back = rows.get(this.#back);
+    if (back) this.#back = "";
+    if (!rows.has(this.#current)) this.#reach(refuge?.entry?.id ?? shown[0]?.id ?? "");
+    else rows.get(this.#current)?.reach(true);
+    if (back) back.main.focus();
+    else if (refuge !== undefined) (refuge?.main ?? this.#title).focus();
+  }
+
+  /** Where the focus goes whose row leaves: on, else back, else (null) to the heading. undefined: it stays. */
+  #refuge(/** @type {Set<string>} */ staying) {
+    const row = this.#focused;
+    if (!row || staying.has(row.entry.id)) return undefined;
+    const rows = [...this.#rows.values()];
+    const place = rows.indexOf(row);
+    const candidates = [...rows.slice(place + 1), ...rows.slice(0, place).reverse()];
+    return candidates.find(({ entry }) => staying.has(entry.id)) ?? null;
+  }
+
+  get #focus() {
+    return this.#host.shadowRoot?.activeElement;
+  }
+
+  /** The row with the focus. @returns {Row | undefined} */
+  get #focused() {
+    return /** @type {any} */ (this.#focus?.closest("li"))?.row;
+  }
+
+  /** One row is a stop for Tab, the arrows lead to the others. */
+  #reach(/** @type {string} */ id) {
+    this.#rows.get(this.#current)?.reach(false);
+    this.#current = id;
+    this.#rows.get(id)?.reach(true);
+  }
+
+  #tell = () => {
+    const now = Date.now();
+    for (const row of this.#rows.values()) row.tell(now);
+  };
+
+  // ---- what is on the screen ------------------------------------------------------------------------
+
+  #sight(/** @type {IntersectionObserverEntry[]} */ changes) {
+    const now = new Map(changes.map(({ target, isIntersecting }) => [target, isIntersecting]));
+    this.#onScreen = now.get(this.#scroll) ?? this.#onScreen;
+    // What is not on the screen is not being read, and may move.
+    this.#atTop = !this.#onScreen || (now.get(this.#top) ?? this.#atTop);
+    if (!this.#onScreen) return this.#look();
+    if (now.get(this.#end)) this.#older();
+    this.draw();
+  }
+
+  /** Only changes are told: is the end in sight now, too? */
+  #askForEnd() {
+    this.#observer.unobserve(this.#end);
+    this.#observer.observe(this.#end);
+  }
+
+  /** Looked at for a moment, in a page that is visible: seen, up to what was shown then. */
+  #look = () => {
+    const looking = this.#onScreen && document.visibilityState === "visible";
+    if (looking && !this.#stopClock) this.#tell();
+    if (looking) this.#stopClock ??= everyMinute(this.#tell);
+    else {
+      this.#stopClock?.();
+      this.#stopClock = null;
+    }
+    const { upto, unseen, shown } = this.#view;
+    const wanted = looking && unseen > 0 && shown.length > 0 && upto !== this.#seen && this.#filter !== "archived";
+    if (!wanted) {
+      clearTimeout(this.#timers.seen);
+      this.#timers.seen = undefined;
+    } else {
+      this.#timers.seen ??= setTimeout(() => {
+        this.#timers.seen = undefined;
+        this.#seen = upto;
+        this.#host.current?.markAll("seen", upto ? { upto } : {});
+        this.#look();
+      }, MOMENT_MS);
+    }
+  };
+
+  #reveal() {
+    this.#atTop = true;
+    this.#scroll.scrollTop = 0;
+    this.#top.scrollIntoView({ block: "nearest" });
+    this.draw();
+    this.#rows.values().next().value?.main.focus();
+  }
+
+  // ---- lists ----------------------------------------------------------------------------------------
+
+  get #more() {
+    return this.#filter === "all" ? this.#host.snapshot.more : Boolean(this.#listed?.after);
+  }
+
+  #choose(/** @type {Filter} */ filter) {
+    this.#turnTo(filter);
+    this.draw();
+  }
+
+  #turnTo(/** @type {Filter} */ filter) {
+    this.#asking.abort();
+    this.#asking = new AbortController();
+    clearTimeout(this.#timers.list);
+    this.#timers.list = undefined;
+    this.#fetching = false;
+    this.#filter = filter;
+    this.#listed = this.#listedAt = null;
+    this.#scroll.scrollTop = 0;
+    this.#atTop = true;
+  }
+
+  /** Lists of other filters than `all` are the hub's: asked for again when the feed has changed. */
+  #ask(/** @type {import("./client.js").Snapshot} */ { cursor }) {
+    if (this.#filter === "all" || cursor === null || cursor === this.#listedAt || this.#timers.list) return;
+    const first = this.#listedAt === null;
+    this.#listedAt = cursor;
+    this.#timers.list = setTimeout(() => {
+      this.#timers.list = undefined;
+      this.#fetch();
+    }, first ? 0 : FRESH_MS);
+  }
+
+  async #fetch() {
+    const limit = Math.min(PAGE, Math.max(20, this.#listed?.entries.length ?? 0));
+    this.#listedAt = this.#host.snapshot.cursor;
+    await this.#while(async (signal) => {
+      const { entries, page } = await this.#page({ limit }, signal);
+      const whole = page.after === null;
+      const old = this.#listed;
+      const joined = renewed(old?.entries ?? [], entries, whole);
+      this.#listed = { entries: joined, after: old && joined.length > entries.length ? old.after : page.after };
+    });
+  }
+
+  async #older() {
+    if (!this.#more || this.#fetching) return;
+    this.#fetching = true;
+    this.draw();
+    const more = await this.#while(async (signal) => {
+      const client = this.#host.current;
+      if (this.#filter === "all") return client?.older({ signal });
+      const { entries, page } = await this.#page({ after: this.#listed?.after }, signal);
+      this.#listed = { entries: [...(this.#listed?.entries ?? []), ...entries], after: page.after };
+    });
+    if (more) this.#askForEnd();
+  }
+
+  /** @returns {Promise<any>} a `page` */
+  #page(/** @type {object} */ filters, /** @type {AbortSignal} */ signal) {
+    return /** @type {any} */ (this.#host.current).list({ status: this.#filter, ...filters }, { signal });
+  }
+
+  /** @returns {Promise<boolean>} whether it was done, and this list is still the one shown */
+  async #while(/** @type {(signal: AbortSignal) => Promise<void>} */ act) {
+    const { signal } = this.#asking;
+    let done = true;
+    try {
+      await act(signal);
+    } catch (error) {
+      done = false;
+      if (!signal.aborted) this.#fail(error);
+    }
+    if (signal.aborted) return false;
+    this.#fetching = false;
+    this.draw();
+    return done;
+  }
+
+  // ---- marks ----------------------------------------------------------------------------------------
+
+  #clicked(/** @type {MouseEvent} */ event) {
+    const target = /** @type {HTMLElement} */ (event.target);
+    const row = /** @type {any} */ (target.closest("li"))?.row;
+    const verb = /** @type {HTMLElement | null} */ (target.closest("[data-verb]"))?.dataset.verb;
+    const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+    if (!row || event.button > 1) return;
+    if (verb) return void (event.button === 0 && this.#mark(/** @type {Verb} */ (verb), row.entry));
+    if (!target.closest(".main") || (event.button === 1 && !row.linked)) return;
+    const { entry } = row;
+    if (!entry.clicked_at) this.#send("click", entry.id);
+    // Another tab or window is the browser's business: only a plain click can be taken over by the page.
+    if (plain && !this.#host.clicked(entry, row.linked)) event.preventDefault();
+  }
+
+  #mark(/** @type {Verb} */ verb, /** @type {any} */ entry) {
+    if (verb === "read" && entry.read_at) return;
+    this.#send(verb, entry.id);
+    if (verb === "read") return;
+    const { t } = this.#host.look;
+    this.#undo = { verb: OPPOSITE[verb], id: entry.id };
+    this.#say(`${t(`${verb}Done`)}: ${titleOf(entry)}`, true);
+    say(`${t(`${verb}Done`)}. ${t("undoKey")}`);
+  }
+
+  #send(/** @type {Verb | "click"} */ verb, /** @type {string} */ id) {
+    this.#locally(verb, (entry) => entry.id === id);
+    this.#host.current?.mark(verb, [id]);
+    this.draw();
+  }
+
+  /** What the hub listed knows nothing of a mark until it is listed again. */
+  #locally(/** @type {string} */ verb, /** @type {(entry: any) => boolean} */ which) {
+    if (!this.#listed) return;
+    const at = new Date().toISOString();
+    this.#listed.entries = this.#listed.entries.map((entry) => (which(entry) ? mark(entry, [verb], at) : entry));
+  }
+
+  #takeBack() {
+    if (!this.#undo) return;
+    const { verb, id } = this.#undo;
+    if (this.#focus === this.#noteUndo) this.#title.focus();
+    this.#say(null);
+    this.#back = id;
+    this.#send(verb, id);
+    say(this.#host.look.t(`${verb}Done`));
+  }
+
+  #fail(/** @type {any} */ { message }) {
+    const text = this.#host.look.t("failed", { error: message });
+    this.#say(text);
+    say(text);
+  }
+
+  #say(/** @type {string | null} */ text, undo = false) {
+    if (!undo) this.#undo = null;
+    set(this.#noteText, { textContent: text ?? "" });
+    set(this.#noteUndo, { hidden: !undo });
+    set(this.#note, { hidden: text === null });
+    this.#expire();
+  }
+
+  #expire() {
+    clearTimeout(this.#timers.note);
+    this.#timers.note = setTimeout(() => {
+      if (this.#note.matches(":hover, :focus-within")) this.#expire();
+      else this.#say(null);
+    }, UNDO_MS);
+  }
+
+  // ---- keyboard -------------------------------------------------------------------------------------
+
+  #key(/** @type {KeyboardEvent} */ event) {
+    const target = /** @type {HTMLElement} */ (event.composedPath()[0]);
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (target.closest?.("input, textarea, select, [contenteditable]")) return;
+    if (this.#act(event.key, target)) event.preventDefault();
+  }
+
+  /** @returns {boolean} whether the key meant something */
+  #act(/** @type {string} */ key, /** @type {HTMLElement} */ target) {
+    const row = this.#focused;
+    switch (key) {
+      case "ArrowDown":
+      case "j":
+        return this.#go((place) => place + 1);
+      case "ArrowUp":
+      case "k":
+        return this.#go((place) => Math.max(0, place - 1));
+      case "Home":
+        return this.#go(() => 0);
+      case "End":
+        return this.#go(() => Infinity);
+      case "ArrowLeft":
+      case "ArrowRight":
+        return this.#along(target, key === "ArrowRight");
+      case "e":
+        if (row) this.#mark(row.entry.archived_at ? "unarchive" : "archive", row.entry);
+        return Boolean(row);
+      case "I":
+        if (row) this.#mark("read", row.entry);
+        return Boolean(row);
+      case "A":
+        this.markAllRead();
+        return true;
+      case "z":
+        this.#takeBack();
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #go(/** @type {(place: number) => number} */ where) {
+    const rows = [...this.#rows.values()];
+    const place = this.#focused ? rows.indexOf(this.#focused) : -1;
+    const row = rows[Math.min(where(place), rows.length - 1)];
+    row?.main.focus();
+    return Boolean(row);
+  }
+
+  /** Through the buttons of the toolbar or of a row, in reading direction. */
+  #along(/** @type {HTMLElement} */ target, /** @type {boolean} */ right) {
+    const group = target.closest("[role=toolbar], li");
+    const buttons = /** @type {HTMLElement[]} */ ([...(group?.querySelectorAll("a, button") ?? [])]);
+    const shown = buttons.filter((button) => button.checkVisibility({ visibilityProperty: true }));
+    const step = right === (getComputedStyle(target).direction === "ltr") ? 1 : -1;
+    const next = shown[shown.indexOf(target) + step];
+    next?.focus();
+    return Boolean(next);
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * Everything the elements say, and how a language counts.
+ * @module
+ */
+
+/** `{n}`, `{title}` and `{error}` are filled in; a map has a text for each plural category of the language. */
+export const english = {
+  bell: "Notifications",
+  bellNew: "Notifications, {n} new",
+  bellUnread: "Notifications, {n} unread",
+  heading: "Notifications",
+  filters: "Filter",
+  all: "All",
+  unread: "Unread",
+  archived: "Archived",
+  markAll: "Mark {n} read",
+  close: "Close",
+  pill: "{n} new",
+  arrived: { one: "{n} new notification", other: "{n} new notifications" },
+  important: "Important",
+  read: "Mark read: {title}",
+  archive: "Archive: {title}",
+  unarchive: "Move back: {title}",
+  archiveDone: "Archived",
+  unarchiveDone: "Moved back",
+  undo: "Undo",
+  undoKey: "Press Z to undo.",
+  emptyAll: "You’re all caught up",
+  emptyAllMore: "What is new appears here the moment it happens.",
+  emptyUnread: "Nothing left to read",
+  emptyUnreadMore: "Everything here has been read.",
+  emptyArchived: "Nothing is archived",
+  emptyArchivedMore: "Archive what is done; it waits here in case you need it again.",
+  loading: "Loading…",
+  reconnecting: "Reconnecting…",
+  closed: "Notifications can’t be shown",
+  retry: "Try again",
+  failed: "That did not work: {error}",
+};
+
+/** @typedef {Record<string, string | Partial<Record<Intl.LDMLPluralRule, string>>>} Strings */
+/** @typedef {(key: keyof typeof english, values?: {n?: number, title?: string, error?: string}) => string} Translate */
+
+/**
+ * @param {Strings} strings what differs from English
+ * @param {string | undefined} lang BCP 47
+ * @returns {Translate}
+ */
+export function translator(strings, lang) {
+  const all = { ...english, ...strings };
+  const rules = new Intl.PluralRules(lang);
+  const numbers = new Intl.NumberFormat(lang);
+  return (key, { n = 0, ...values } = {}) => {
+    const entry = all[key] ?? "";
+    const text = typeof entry === "string" ? entry : (entry[rules.select(n)] ?? entry.other ?? "");
+    const filled = { n: numbers.format(n), ...values };
+    return text.replace(/\{(\w+)\}/g, (hole, name) => filled[name] ?? hole);
+  };
+}
+
+/**
+ * A language that `Intl` takes, or none: what pages write into `lang` may be anything.
+ * @param {string | null | undefined} lang
+ * @returns {string | undefined}
+ */
+export function language(lang) {
+  try {
+    return Intl.getCanonicalLocales(lang || undefined)[0];
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,562 @@
+"""`<notification-bell>` and `<notification-inbox>` on a real hub: what is counted, shown, marked and taken back."""
+
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, WebSocketRoute, expect
+
+from tests.browser.shop import Shop, open_hub
+from tests.harness import RunningHub
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+Opens = Callable[..., Awaitable[Shop]]
+INBOX = '<notification-inbox api-key="{api_key}" token-endpoint="/token"></notification-inbox>'
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hub() -> AsyncIterator[RunningHub]:
+    async with open_hub() as hub:
+        yield hub
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shop(hub: RunningHub, browser: Browser, ann: str) -> AsyncIterator[Opens]:
+    """Opens shops of one user that no other test knows. The browser may log no error."""
+    shops: list[Shop] = []
+
+    async def opens(*, visit: bool = True, **options: Any) -> Shop:
+        shops.append(await Shop.open(hub, browser, ann, **options))
+        return await shops[-1].visit() if visit else shops[-1]
+
+    yield opens
+    for one in shops:
+        await one.close()
+    assert [problem for one in shops for problem in one.problems] == []
+
+
+# ---- badge, dot, seen --------------------------------------------------------------------------------
+
+
+async def test_the_badge_counts_what_is_unseen_and_a_dot_is_left_for_what_is_unread(shop: Opens) -> None:
+    ann = await shop()
+    await ann.named("Notifications")
+    await expect(ann.badge).to_be_hidden()
+    await ann.send("one", "two", "three")
+    await ann.named("Notifications, 3 new")
+    await expect(ann.badge).to_have_text("3")
+    await ann.open_panel()
+    await ann.named("Notifications, 3 unread")
+    await expect(ann.badge).to_be_hidden()
+    await expect(ann.element.locator(".bell .dot")).to_be_visible()
+    await ann.button("Mark 3 read").click()
+    await ann.named("Notifications")
+    await expect(ann.element.locator(".bell .dot")).to_be_hidden()
+    await ann.until_counts(0, 0)
+
+
+async def test_a_badge_has_a_largest_number(shop: Opens) -> None:
+    ann = await shop(attributes='max-badge="2"')
+    await ann.send("one", "two")
+    await expect(ann.badge).to_have_text("2")
+    await ann.send("three")
+    await expect(ann.badge).to_have_text("2+")
+    await ann.named("Notifications, 3 new")
+
+
+async def test_opening_clears_the_badge_on_every_device_after_a_moment(shop: Opens) -> None:
+    ann, phone = await shop(), await shop()
+    await ann.send("one", "two")
+    await expect(phone.badge).to_have_text("2")
+    await ann.page.evaluate(
+        """() => {
+          const bell = document.querySelector("notification-bell");
+          bell.current.addEventListener("frame", ({detail: {direction, frame}}) => {
+            if (direction === "out" && frame.type === "seen") window.took = performance.now() - window.opened;
+          });
+          window.opened = performance.now();
+          bell.open();
+        }"""
+    )
+    await expect(phone.badge).to_be_hidden()
+    assert 500 <= await ann.page.evaluate("took") < 5000
+    await ann.until_counts(0, 2)
+
+
+async def test_a_panel_that_is_closed_at_once_has_shown_nothing(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one")
+    await expect(ann.badge).to_have_text("1")
+    await ann.open_panel()
+    await ann.page.keyboard.press("Escape")
+    await ann.moment()
+    assert await ann.counts() == (1, 1)
+
+
+async def test_a_hidden_page_shows_nothing(shop: Opens) -> None:
+    ann = await shop()
+    await ann.hide(True)
+    await ann.send("one")
+    await ann.open_panel()
+    await ann.moment()
+    assert await ann.counts() == (1, 1)
+    await ann.hide(False)
+    await ann.until_counts(0, 1)
+
+
+async def test_an_inbox_below_the_fold_has_shown_nothing_until_it_is_scrolled_to(shop: Opens) -> None:
+    ann = await shop(main=f'<div class="below">{INBOX}</div>')
+    await ann.send("one")
+    inbox = ann.page.locator("notification-inbox")
+    await expect(inbox.locator("li")).to_have_count(1)
+    await ann.moment()
+    assert await ann.counts() == (1, 1)
+    await inbox.scroll_into_view_if_needed()
+    await ann.until_counts(0, 1)
+
+
+async def test_what_was_new_stays_marked_as_new_until_the_panel_is_closed(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one")
+    await expect(ann.badge).to_have_text("1")
+    await ann.open_panel()
+    await ann.until_counts(0, 1)
+    await ann.send("two")
+    await ann.until_counts(0, 2)
+    await expect(ann.panel.locator("li.new")).to_have_count(2)
+    await ann.page.keyboard.press("Escape")
+    await ann.open_panel()
+    await expect(ann.rows).to_have_count(2)
+    await expect(ann.panel.locator("li.new")).to_have_count(0)
+
+
+# ---- clicks ------------------------------------------------------------------------------------------
+
+
+async def test_a_click_marks_and_follows_the_link(shop: Opens) -> None:
+    ann = await shop()
+    [entry] = await ann.send("shipped", url="/orders/1")
+    await ann.open_panel()
+    await ann.row("shipped").get_by_role("link").click()
+    await expect(ann.page).to_have_title("An order")
+    await ann.visit()  # a mark that was under way when the page went is sent by the next one
+    await ann.until_set(entry, "clicked_at")
+    assert await ann.counts() == (0, 0)
+
+
+async def test_the_page_can_take_a_click_over(shop: Opens) -> None:
+    ann = await shop()
+    [entry] = await ann.send("shipped", url="/orders/1")
+    await ann.page.evaluate(
+        """addEventListener("bell-click", (event) => {
+          event.preventDefault();
+          window.clicked = [event.composed, event.detail.entry.id, event.target.localName];
+        })"""
+    )
+    await ann.open_panel()
+    await ann.row("shipped").get_by_role("link").click()
+    await expect(ann.panel).to_be_hidden()
+    assert await ann.page.evaluate("clicked") == [True, entry, "notification-bell"]
+    await ann.until_set(entry, "clicked_at")
+    await expect(ann.page).to_have_title("Orders")
+
+
+@pytest.mark.parametrize("options", [{"button": "middle"}, {"modifiers": ["Control"]}])
+async def test_a_link_opens_in_a_new_tab_and_is_marked_all_the_same(shop: Opens, options: dict[str, Any]) -> None:
+    ann = await shop()
+    [entry] = await ann.send("shipped", url="/orders/1")
+    await ann.open_panel()
+    async with ann.context.expect_page() as opened:
+        await ann.row("shipped").get_by_role("link").click(**options)
+    await expect(await opened.value).to_have_url(f"{ann.address}/orders/1")
+    await ann.until_set(entry, "clicked_at")
+    await expect(ann.page).to_have_title("Orders")
+
+
+async def test_an_entry_without_a_link_is_a_button(shop: Opens) -> None:
+    ann = await shop()
+    [entry] = await ann.send("nothing behind it")
+    await ann.open_panel()
+    await ann.row("nothing behind it").get_by_role("button", name="Unread. nothing").click()
+    await ann.until_set(entry, "clicked_at")
+    await expect(ann.panel).to_be_visible()
+
+
+async def test_markup_and_scripts_are_shown_as_text(shop: Opens) -> None:
+    ann = await shop()
+    title = "<b>bold</b><img src=x onerror=alert(1)><script>alert(1)</script>"
+    await ann.send(title, body="<i>body</i>")
+    await ann.open_panel()
+    await expect(ann.titles).to_have_text([title])
+    assert await ann.panel.locator("b, i:not(.edge, .skeleton i), img, script, a").count() == 0
+
+
+# ---- marks -------------------------------------------------------------------------------------------
+
+
+async def test_marking_all_read_spares_what_was_not_shown_yet(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send_many(20)
+    await ann.open_panel()
+    await ann.until_counts(0, 20)
+    await ann.rows.last.scroll_into_view_if_needed()
+    [late] = await ann.send("late")
+    await expect(ann.button("1 new")).to_be_visible()
+    await ann.button("Mark 20 read").click()
+    await ann.until_counts(1, 1)
+    assert (await ann.entry(late))["read_at"] is None
+
+
+async def test_an_archived_entry_can_be_taken_back_with_a_button_or_a_key(shop: Opens) -> None:
+    ann, phone = await shop(), await shop()
+    await ann.send("one", "two", "three")
+    await ann.open_panel()
+    await phone.open_panel()
+    await expect(phone.rows).to_have_count(3)
+    await ann.row("two").hover()
+    await ann.button("Archive: two").click()
+    for device in (ann, phone):
+        await expect(device.titles).to_have_text(["three", "one"])
+    await ann.focus_is_on("one")
+    await ann.button("Undo").click()
+    for device in (ann, phone):
+        await expect(device.titles).to_have_text(["three", "two", "one"])
+    await ann.focus_is_on("two")
+    await ann.page.keyboard.press("e")
+    await expect(phone.titles).to_have_text(["three", "one"])
+    await ann.page.keyboard.press("z")
+    await expect(phone.titles).to_have_text(["three", "two", "one"])
+    await expect(ann.button("Undo")).to_be_hidden()
+
+
+async def test_a_mark_that_the_hub_refuses_is_undone_and_told(shop: Opens) -> None:
+    ann = await shop(visit=False)
+    line = await cut(ann.page)
+    await ann.visit()
+    [entry, _] = await ann.send("one", "two")
+    await ann.open_panel()
+    await expect(ann.rows).to_have_count(2)
+    await line.cut()
+    await ann.row("one").get_by_role("button", name="Unread").focus()
+    await ann.page.keyboard.press("e")
+    await expect(ann.titles).to_have_text(["two"])
+    async with ann.hub.http() as http:
+        answer = await http.delete(
+            f"/v1/messaging/notifications/{entry}", params={"user": ann.user}, headers=ann.hub.producer
+        )
+    assert answer.is_success
+    await line.mend()
+    await expect(ann.panel.get_by_text("That did not work")).to_be_visible()
+    await ann.until_counts(0, 1)
+
+
+# ---- lists -------------------------------------------------------------------------------------------
+
+
+async def test_filters_show_what_is_unread_and_what_is_archived(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one", "two", "three")
+    await ann.open_panel()
+    await ann.row("three").hover()
+    await ann.button("Archive: three").click()
+    await ann.row("two").hover()
+    await ann.button("Mark read: two").click()
+
+    await ann.button("Unread").and_(ann.panel.locator("[part=filter]")).click()
+    await expect(ann.titles).to_have_text(["one"])
+    await ann.send("four")
+    await expect(ann.titles).to_have_text(["four", "one"])
+    await ann.row("one").hover()
+    await ann.button("Mark read: one").click()
+    await expect(ann.titles).to_have_text(["four"])
+
+    await ann.button("Archived").click()
+    await expect(ann.titles).to_have_text(["three"])
+    await ann.row("three").hover()
+    await ann.button("Move back: three").click()
+    await expect(ann.panel.get_by_text("Nothing is archived")).to_be_visible()
+    await ann.button("All").click()
+    await expect(ann.titles).to_have_text(["four", "three", "two", "one"])
+
+
+async def test_a_list_goes_on_while_it_is_scrolled(shop: Opens) -> None:
+    ann = await shop(visit=False)
+    await ann.send_many(1000)
+    await ann.visit()
+    await ann.open_panel()
+    await expect(ann.titles.first).to_be_visible()
+    assert await ann.titles.count() < 100
+    titles = await ann.element.evaluate(
+        """async (bell) => {
+          const scroll = bell.shadowRoot.querySelector(".scroll");
+          const titles = () => [...scroll.querySelectorAll(".title")].map((title) => title.textContent);
+          while (titles().length < 1000) {
+            scroll.scrollTop = scroll.scrollHeight;
+            await new Promise((done) => setTimeout(done, 5));
+          }
+          return titles();
+        }"""
+    )
+    assert sorted(titles) == sorted(f"number {at}" for at in range(1000))
+
+
+async def test_what_arrives_while_reading_waits_behind_a_pill(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send_many(20)
+    await ann.open_panel()
+    await expect(ann.rows).to_have_count(20)
+    row = ann.row(await ann.titles.last.text_content() or "")
+    await row.scroll_into_view_if_needed()
+    place = await row.bounding_box()
+    await ann.send("late", "later")
+    await expect(ann.button("2 new")).to_be_visible()
+    assert await row.bounding_box() == place
+    await ann.moment()
+    assert (await ann.counts())[0] == 2  # held back is not shown
+    await ann.button("2 new").click()
+    await ann.focus_is_on("later")
+    await expect(ann.titles.first).to_be_in_viewport()
+    await expect(ann.button("2 new")).to_be_hidden()
+    await ann.until_counts(0, 22)
+    await ann.send("at the top")
+    await expect(ann.titles.first).to_have_text("at the top")
+
+
+# ---- states ------------------------------------------------------------------------------------------
+
+
+class Line:
+    """The way between a page and the hub, which can be cut."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.sockets: list[WebSocketRoute] = []
+
+    async def connect(self, socket: WebSocketRoute) -> None:
+        self.sockets.append(socket)
+        if self.open:
+            socket.connect_to_server()
+
+    async def cut(self) -> None:
+        """What is connected is lost; what connects next hears nothing."""
+        self.open = False
+        for socket in self.sockets:
+            await socket.close(code=4000)
+        self.sockets.clear()
+
+    async def mend(self) -> None:
+        self.open = True
+        for socket in self.sockets:
+            await socket.close(code=4000)
+        self.sockets.clear()
+
+
+async def cut(page: Page) -> Line:
+    line = Line()
+    await page.route_web_socket(re.compile("/ws/v1$"), line.connect)
+    return line
+
+
+async def test_a_skeleton_is_shown_only_to_those_who_wait(shop: Opens) -> None:
+    ann = await shop(visit=False)
+    line = await cut(ann.page)
+    line.open = False
+    await ann.visit()
+    await ann.open_panel()
+    delays = ann.element.locator(".skeleton").evaluate("(e) => getComputedStyle(e).animationDelay")
+    assert await delays == "0.15s"
+    await expect(ann.element.locator(".skeleton")).to_be_visible()
+    await line.mend()
+    await expect(ann.panel.get_by_text("You’re all caught up")).to_be_visible(timeout=30_000)
+    await expect(ann.element.locator(".skeleton")).to_be_hidden()
+
+
+async def test_a_lost_connection_is_told_quietly_and_only_when_it_lasts(shop: Opens) -> None:
+    ann = await shop(visit=False)
+    line = await cut(ann.page)
+    await ann.visit()
+    await ann.send("one")
+    await ann.open_panel()
+    await expect(ann.rows).to_have_count(1)
+    away = ann.element.locator("[part=reconnecting]")
+    await expect(away).to_be_hidden()
+    await line.cut()
+    await expect(away).not_to_have_attribute("hidden", "")
+    await expect(away).to_be_hidden()
+    await expect(away).to_be_visible(timeout=5000)
+    await expect(ann.rows).to_have_count(1)
+    await line.mend()
+    await expect(away).to_be_hidden(timeout=30_000)
+
+
+async def test_a_refusal_is_told_and_can_be_tried_again(shop: Opens) -> None:
+    ann = await shop(visit=False)
+    ann.html = ann.html.replace(ann.hub.api_key, "pk_of_nobody")
+    await ann.visit()
+    await ann.open_panel()
+    await expect(ann.panel.get_by_text("Notifications can’t be shown")).to_be_visible()
+    await expect(ann.button("Try again")).to_be_visible()
+    await ann.element.evaluate("(bell, key) => bell.setAttribute('api-key', key)", ann.hub.api_key)
+    await expect(ann.panel.get_by_text("You’re all caught up")).to_be_visible()
+
+
+# ---- embedding ---------------------------------------------------------------------------------------
+
+
+async def test_elements_with_the_same_attributes_share_one_socket(shop: Opens) -> None:
+    ann = await shop(main=INBOX, visit=False)
+    sockets: list[str] = []
+    ann.page.on("websocket", lambda socket: sockets.append(socket.url))
+    await ann.visit()
+    await ann.send("one")
+    await expect(ann.page.locator("notification-inbox li")).to_have_count(1)
+    await ann.open_panel()
+    await expect(ann.rows).to_have_count(1)
+    assert len(sockets) == 1
+
+
+async def test_before_javascript_there_is_a_link(shop: Opens) -> None:
+    ann = await shop(java_script_enabled=False)
+    await expect(ann.page.get_by_role("link", name="All notifications")).to_be_visible()
+
+
+async def test_another_user_is_another_feed_and_the_first_connection_ends(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("mine")
+    await ann.named("Notifications, 1 new")
+    before = await ann.element.evaluate("(bell) => { window.first = bell.current; return first.getSnapshot().state }")
+    assert before == "connected"
+    await ann.element.evaluate(
+        "(bell, token) => { bell.getToken = async () => token }", ann.hub.token(ann.user + "-friend")
+    )
+    await ann.named("Notifications")
+    await ann.page.evaluate(
+        """async () => {
+          const told = () => new Promise((done) => first.addEventListener("state", done));
+          while (first.getSnapshot().state !== "closed") await told();
+        }"""
+    )
+
+
+async def test_a_page_brings_its_own_client_strings_and_drawing(shop: Opens) -> None:
+    ann = await shop(attributes="open")
+    await ann.send("one")
+    await expect(ann.rows).to_have_count(1)
+    await ann.page.evaluate(
+        """() => {
+          const bell = document.querySelector("notification-bell");
+          bell.strings = {heading: "Neues", markAll: "{n} gelesen"};
+          bell.renderItem = ({data}) => Object.assign(document.createElement("em"), {textContent: data.title + "!"});
+        }"""
+    )
+    await expect(ann.page.get_by_role("heading", name="Neues")).to_be_visible()
+    await expect(ann.page.get_by_role("button", name="1 gelesen")).to_be_visible()
+    await expect(ann.page.locator("notification-bell > div em")).to_have_text("one!")
+    await expect(ann.page.get_by_role("button", name="Unread. one!")).to_be_visible()
+    await ann.page.get_by_role("button", name="Archive: one").focus()
+    await ann.page.keyboard.press("Enter")
+    await expect(ann.page.locator("notification-bell > div em")).to_have_count(0)
+
+
+async def test_slots_and_methods(shop: Opens) -> None:
+    bell = """<notification-bell api-key="{api_key}" token-endpoint="/token"><b slot="header">Acme</b>
+      <p slot="empty">Go outside.</p><a slot="footer" href="/all">See all</a></notification-bell>"""
+    ann = await shop(bell=bell)
+    await ann.element.evaluate("(bell) => bell.open()")
+    for text in ("Acme", "Go outside.", "See all"):
+        await expect(ann.page.get_by_text(text)).to_be_visible()
+    await expect(ann.element).to_have_attribute("open", "")
+    await ann.element.evaluate("(bell) => bell.removeAttribute('open')")
+    await expect(ann.panel).to_be_hidden()
+    await ann.send("one")
+    await ann.named("Notifications, 1 new")
+    await ann.element.evaluate("(bell) => bell.markAllRead()")
+    await ann.named("Notifications")
+    await ann.element.evaluate("(bell) => bell.toggle()")
+    await expect(ann.panel).to_be_visible()
+    await ann.element.evaluate("(bell) => bell.close()")
+    await expect(ann.panel).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("placement", "direction", "edges"),
+    [("bottom-end", "ltr", ("right",)), ("bottom-start", "ltr", ("left",)), ("bottom-start", "rtl", ("right",))],
+)
+async def test_a_panel_is_put_beside_its_bell(shop: Opens, placement: str, direction: str, edges: tuple[str]) -> None:
+    ann = await shop(
+        attributes=f'placement="{placement}"', direction=direction, viewport={"width": 1200, "height": 700}
+    )
+    await ann.page.add_style_tag(url="/shop.css")
+    await ann.page.evaluate("document.querySelector('header').style.padding = '1rem 30rem'")
+    await ann.open_panel()
+    rects = await ann.element.evaluate(
+        """(bell) => [bell.shadowRoot.querySelector(".bell"), bell.shadowRoot.querySelector(".panel")]
+          .map((element) => element.getBoundingClientRect().toJSON())"""
+    )
+    assert rects[1]["top"] >= rects[0]["bottom"]
+    for edge in edges:
+        assert abs(rects[0][edge] - rects[1][edge]) < 2
+
+
+async def test_a_panel_opens_upwards_where_there_is_no_room_below(shop: Opens) -> None:
+    ann = await shop()
+    await ann.page.evaluate(
+        "Object.assign(document.querySelector('header').style, {position: 'fixed', bottom: 0, width: '100%'})"
+    )
+    await ann.open_panel()
+    rects = await ann.element.evaluate(
+        """(bell) => [bell.shadowRoot.querySelector(".bell"), bell.shadowRoot.querySelector(".panel")]
+          .map((element) => element.getBoundingClientRect().toJSON())"""
+    )
+    assert 0 <= rects[1]["top"] < rects[1]["bottom"] <= rects[0]["top"]
+
+
+# ---- pictures ----------------------------------------------------------------------------------------
+
+STORY: list[tuple[str, dict[str, Any]]] = [
+    ("Weekly report is ready", {"body": "Traffic, orders and returns of the week.", "url": "/orders/9"}),
+    ("Grace Hopper joined the team", {"sender": {"id": "u2", "type": "user", "name": "Grace Hopper"}}),
+    ("Your order has shipped", {"body": "Order 12345 left our warehouse and arrives tomorrow.", "url": "/orders/1"}),
+    ("Payment failed", {"body": "The card ending in 4242 was declined.", "url": "/orders/2", "priority": "high"}),
+    (
+        "Ada Lovelace mentioned you",
+        {
+            "body": "“Could you look at the second paragraph before we publish?”",
+            "url": "/orders/3",
+            "sender": {"id": "u1", "type": "user", "name": "Ada Lovelace"},
+        },
+    ),
+]
+ARABIC = {"heading": "الإشعارات", "all": "الكل", "unread": "غير مقروء", "archived": "المؤرشفة"}
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "rtl", "phone"])
+async def test_pictures(shop: Opens, look: str, tmp_path: Path) -> None:
+    """Written where `BELLHUB_SCREENSHOTS` says. What can be measured is: nothing is cut off, text has contrast."""
+    size = {"width": 360, "height": 720} if look == "phone" else {"width": 900, "height": 720}
+    rtl = {"direction": "rtl", "lang": "ar"} if look == "rtl" else {}
+    scheme = "dark" if look == "dark" else "light"
+    ann = await shop(viewport=size, color_scheme=scheme, has_touch=look == "phone", device_scale_factor=2, **rtl)
+    for title, fields in STORY:
+        await ann.send(title, **fields)
+    if rtl:
+        await ann.element.evaluate("(bell, strings) => { bell.strings = strings }", ARABIC)
+    await expect(ann.badge).to_have_text("5")
+    await ann.bell.click()
+    await expect(ann.element.locator("li.new")).to_have_count(5)
+    await ann.element.locator(".panel").evaluate("(e) => Promise.all(e.getAnimations().map((a) => a.finished))")
+    directory = Path(os.environ.get("BELLHUB_SCREENSHOTS") or tmp_path)
+    directory.mkdir(parents=True, exist_ok=True)
+    await ann.page.screenshot(path=directory / f"bell-{look}.png")
+    wide = await ann.element.evaluate(
+        """(bell) => [...bell.shadowRoot.querySelectorAll(".panel, .panel *:not(.hidden)")]
+          .filter((element) => element.checkVisibility())
+          .map((element) => element.getBoundingClientRect())
+          .filter(({left, right}) => left < 0 || right > innerWidth + 0.5).length"""
+    )
+    assert wide == 0

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
-from hub import keys
+from hub import __version__, keys
 from hub.announcements import Announcements
 from hub.api.admin import AdminApi
 from hub.api.announcements import AnnouncementsApi
 from hub.api.callers import Callers
+from hub.api.console import Console
 from hub.api.cors import Cors
 from hub.api.dialects import feed_dialect, messaging_dialect, no_such_operation
 from hub.api.docs import Docs
@@ -44,11 +46,12 @@ from hub.embedded import EmbeddedStore, durability, find_binary
 from hub.engine import Engine
 from hub.errors import CloseCode, Refused, unavailable
 from hub.fanout import FanOut
+from hub.findings import of_hub
 from hub.health import health_routes
 from hub.idempotency import Answers
 from hub.identity import Identity
 from hub.logs import Logs
-from hub.model import Project, SigningKey
+from hub.model import JSON, Project, SigningKey
 from hub.projects import Directory, Projects, check_schema, development_project
 from hub.protocol import Timing
 from hub.rates import Rates
@@ -185,6 +188,19 @@ class Hub:
             "parts": not self.failed.is_set(),
         }
 
+    async def health(self) -> JSON:
+        """What the console tells of this hub and its store, as `bellhub doctor` would find it."""
+        checks = self.checks()
+        found = await of_hub(self.client, self.directory.projects(), self.settings.token_leeway_s)
+        return {
+            "hub": self.registry.name,
+            "version": __version__,
+            "status": "ready" if all(checks.values()) else "unready",
+            "checks": checks,
+            "sessions": len(self.registry.sessions),
+            "findings": [asdict(finding) for finding in found],
+        }
+
     # ---- parts ---------------------------------------------------------------------------------------
 
     def _own(self, part: Coroutine[Any, Any, None]) -> None:
@@ -306,7 +322,8 @@ def create_app(hub: Hub | None = None) -> Starlette:
             await hub.stop()
 
     docs_url = hub.settings.docs_url
-    callers, answers = Callers(hub.identity, hub.directory), Answers(hub.engine)
+    callers = Callers(hub.identity, hub.directory, hub.settings.console_key)
+    answers = Answers(hub.engine)
     rates = Rates(hub.engine, key_rate=hub.settings.key_rate, user_rate=hub.settings.user_rate)
     envelope, messaging_envelope = feed_dialect(docs_url), messaging_dialect(docs_url)
     user_door = Door("/user/v1", envelope, callers.of_user_api, answers, rates)
@@ -337,6 +354,8 @@ def create_app(hub: Hub | None = None) -> Starlette:
         *Docs(shipped("docs")).routes(),
         *Static(static, changing=hub.identity.development).routes(),
     ]
+    if hub.settings.console_key is not None:
+        routes += Console(static / "console.html", callers.is_operator, hub.directory, hub.health, envelope).routes()
     middleware = [Middleware(RequestIds), Middleware(Segments)]
     if hub.identity.development:
         routes.append(Route("/", _demo(static / "demo.html")))

@@ -179,7 +179,9 @@ def read_settings(**options: Any) -> Settings:
         fault = error.errors()[0]
         name = str(fault["loc"][0])
         name = name if name.isupper() else variables(name)[0]
-        raise click.UsageError(f"{name}: {str(fault['input'])[:64]!r}: {fault['msg']}") from None
+        # A secret is not repeated.
+        shown = "" if name == variables("console_key")[0] else f"{str(fault['input'])[:64]!r}: "
+        raise click.UsageError(f"{name}: {shown}{fault['msg']}") from None
     if settings.redis_url:
         try:
             settings.redis_url.encode()

@@ -39,7 +39,9 @@ def rate(text: str) -> RateLimitItem | None:
 class Settings(BaseSettings):
     """Every setting has a default that works and, where it is a quantity, its unit in its name."""
 
-    model_config = SettingsConfigDict(env_prefix="BELLHUB_", populate_by_name=True, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="BELLHUB_", populate_by_name=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     redis_url: str | None = Field(
         default=None,
@@ -91,6 +93,14 @@ class Settings(BaseSettings):
     )
     log_days: int = Field(
         default=30, ge=1, le=3650, description="Age at which the log of what was sent forgets, at the next send."
+    )
+    console_key: str | None = Field(
+        default=None,
+        min_length=32,
+        max_length=255,
+        pattern="^[!-~]+$",
+        repr=False,
+        description="The operator's key, 32 to 255 printable ASCII characters. With it there is `/console`.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="`debug`, `info`, `warning` or `error`."

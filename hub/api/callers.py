@@ -1,9 +1,12 @@
 """Who asks over HTTP, and whose feed they act on (`docs/api.md`, Who is asking).
 
 A user: the api key with a token, or in development mode with a name. A key or an agent: its secret, with the role that
-it was given; it has no feed of its own and acts for the user named by `X-Bellhub-User`.
+it was given; it has no feed of its own and acts for the user named by `X-Bellhub-User`. The operator, where the hub has
+a console: may do everything, on the project of the api key, for the user named by the same header.
 """
 
+import hmac
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +19,8 @@ from hub.identity import Identity
 from hub.keys import User
 from hub.model import Channel, Claims, Project, SecretKey
 from hub.projects import Directory
+
+log = logging.getLogger("bellhub.api")
 
 USER_PERMISSIONS = frozenset({"messaging:read", "messaging:update"})
 """What a user may do, with the own feed."""
@@ -53,14 +58,21 @@ class Caller:
 class Callers:
     """One method an API. Raises `Refused`: 401 for credentials that prove nothing, 403 for what is not allowed."""
 
-    def __init__(self, identity: Identity, directory: Directory) -> None:
+    def __init__(self, identity: Identity, directory: Directory, operator_key: str | None = None) -> None:
+        """Without an operator's key nobody is the operator, whatever they send."""
         self._identity = identity
         self._directory = directory
+        self._operator_digest = None if operator_key is None else auth.secret_digest(operator_key)
 
     async def of_user_api(self, request: Request) -> Caller:
         """`x-notiflows-api-key` with exactly one of `x-notiflows-user-key` and `x-notiflows-user-id` (seed 2)."""
         headers = request.headers
         project = self._project(headers)
+        if self.is_operator(request):
+            caller = self._operator(project, request)
+            if caller.user is None:
+                raise _bad_header("X-Bellhub-User", "is required: the operator has no feed")
+            return caller
         token, name = headers.get("x-notiflows-user-key"), headers.get("x-notiflows-user-id")
         try:
             if (token is None) == (name is None):
@@ -76,6 +88,8 @@ class Callers:
     async def of_messaging_api(self, request: Request) -> Caller:
         """`Authorization: Bearer` with a secret key, or with a user's token beside `x-notiflows-api-key` (seed 1)."""
         headers = request.headers
+        if self.is_operator(request):
+            return self._operator(self._project(headers), request)
         scheme, _, credential = headers.get("authorization", "").partition(" ")
         credential = credential.strip()
         if scheme.lower() != "bearer" or not credential:
@@ -98,6 +112,8 @@ class Callers:
         """`x-notiflows-api-key` with `x-notiflows-secret-key`, both of one project; the key must grant `admin`."""
         headers = request.headers
         project = self._project(headers)
+        if self.is_operator(request):
+            return self._operator(project, request)
         found = self._directory.by_secret(headers.get("x-notiflows-secret-key", ""))
         if found is None or found[0].id != project.id:
             message = "x-notiflows-secret-key is missing" if found is None else "the secret key is another project's"
@@ -105,6 +121,24 @@ class Callers:
                 message = "x-notiflows-secret-key: no live key"
             raise Refused(Code.INVALID_TOKEN, message, auth="secret_key")
         return self._key(*found, {})
+
+    def is_operator(self, request: Request) -> bool:
+        """Whether the request comes with the operator's key; every hub without a console: no. Raises `Refused`.
+
+        Pages of other origins cannot send the header: CORS does not allow it.
+        """
+        offered = request.headers.get("x-bellhub-operator")
+        if offered is None or self._operator_digest is None:
+            return False
+        if not hmac.compare_digest(auth.secret_digest(offered), self._operator_digest):
+            log.warning("operator.refused", extra={"path": request.url.path})
+            raise Refused(Code.INVALID_TOKEN, "x-bellhub-operator: not the operator's key", auth="operator_key")
+        return True
+
+    def _operator(self, project: Project, request: Request) -> Caller:
+        user = self._named_user(project, request.headers)
+        log.info("operator.asks", extra={"method": request.method, "path": request.url.path, "project": project.id})
+        return Caller(project, "operator", frozenset(auth.ALL_PERMISSIONS), user)
 
     def _project(self, headers: Mapping[str, str]) -> Project:
         api_key = headers.get("x-notiflows-api-key")
@@ -127,17 +161,23 @@ class Callers:
         return Caller(project, f"user {claims.user}", USER_PERMISSIONS, user, claims)
 
     def _key(self, project: Project, key: SecretKey, headers: Mapping[str, str]) -> Caller:
+        return Caller(project, f"key {key.id}", auth.permissions(key.role), self._named_user(project, headers))
+
+    def _named_user(self, project: Project, headers: Mapping[str, str]) -> User | None:
+        """Whom somebody without a feed acts for."""
         name = headers.get("x-bellhub-user")
-        user = None if name is None else User(project.id, _user_name("X-Bellhub-User", name))
-        return Caller(project, f"key {key.id}", auth.permissions(key.role), user)
+        return None if name is None else User(project.id, _user_name("X-Bellhub-User", name))
 
 
 def _user_name(header: str, value: str) -> str:
     try:
         return check_user(_utf8(header, value))
     except Refused as refused:
-        message = f"{header}: {refused.message}"
-        raise Refused(Code.INVALID_REQUEST, message, reason="invalid_param", param=header) from None
+        raise _bad_header(header, refused.message) from None
+
+
+def _bad_header(name: str, message: str) -> Refused:
+    return Refused(Code.INVALID_REQUEST, f"{name}: {message}", reason="invalid_param", param=name)
 
 
 def _utf8(header: str, value: str) -> str:

@@ -17,7 +17,7 @@ FLOORS = (
     (
         "store",
         "scripts redis engine idempotency indexes rates announcements store feeds users logs runs bus rollcall "
-        "embedded projects",
+        "embedded projects findings",
     ),
     ("people", "identity registry wheel fanout"),
     ("a session", "session"),

@@ -19,7 +19,12 @@ from hub.settings import Settings
 DOCUMENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "docs" / "openapi.yaml").read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]
 OPERATIONS = {f"{method.upper()} {path}": operation for method, path, operation in operations(DOCUMENT)}
-BASES = {"/user/v1": "User API", "/v1/messaging": "Messaging API", "/admin/v1": "Admin API"}
+BASES = {
+    "/user/v1": "User API",
+    "/v1/messaging": "Messaging API",
+    "/admin/v1": "Admin API",
+    "/console/api": "Console",
+}
 ALIASES = ("/api/user/v1", "/api/admin/v1")
 NOT_HTTP_APIS = ("/static", "/ws/v1")
 
@@ -41,7 +46,7 @@ def nameless(name: str) -> str:
     return re.sub(r"{[^}]+}", "{}", name)
 
 
-APP = create_app(Hub(Settings(redis_url="redis://nowhere")))
+APP = create_app(Hub(Settings(redis_url="redis://nowhere", console_key="k" * 32)))
 ROUTES = {
     nameless(f"{method} {path}"): route
     for path, route in routes_of(APP.routes)
@@ -119,10 +124,12 @@ def test_an_operation_has_the_tag_and_the_credentials_of_its_api(name: str) -> N
     api = next((api for base, api in BASES.items() if path.startswith(base)), "The hub")
     assert operation["tags"] == [api]
     key, user = {"ApiKeyAuth": []}, {"ApiKeyAuth": [], "UserKeyAuth": []}
+    operator: dict[str, list[str]] = {"OperatorAuth": []}
     schemes: dict[str, list[dict[str, list[str]]]] = {
-        "User API": [user, key | {"UserIdAuth": []}],
-        "Messaging API": [{"BearerAuth": []}, key | {"BearerAuth": []}],
-        "Admin API": [key | {"SecretKeyAuth": []}],
+        "User API": [user, key | {"UserIdAuth": []}, key | operator],
+        "Messaging API": [{"BearerAuth": []}, key | {"BearerAuth": []}, key | operator],
+        "Admin API": [key | {"SecretKeyAuth": []}, key | operator],
+        "Console": [operator],
         "The hub": [],
     }
     assert operation["security"] == schemes[api]

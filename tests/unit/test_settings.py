@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+from pydantic import ValidationError
 
 from hub import settings
 from hub.opening import read_settings
@@ -33,7 +34,7 @@ def test_the_page_has_one_line_for_every_setting_and_each_variable_works(monkeyp
     rows = [line.split(" | ") for line in settings.page().splitlines() if line.startswith("| `")]
     assert len(rows) == len(Settings.model_fields)
     example = {"int": "7", "float": "7.5", "bool": "true"}
-    particular = {"log_level": "error", "key_rate": "7/hour", "user_rate": "7/hour"}
+    particular = {"log_level": "error", "key_rate": "7/hour", "user_rate": "7/hour", "console_key": "k" * 32}
     for (names, *_), (field, about) in zip(rows, Settings.model_fields.items(), strict=True):
         assert about.description
         for variable in names.strip("| ").replace("`", "").split(", "):
@@ -68,3 +69,15 @@ def test_somebody_without_a_home_is_told_which_variable_to_set(monkeypatch: pyte
 def test_the_data_directory_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/x")
     assert Settings().data_dir == Path("/x/bellhub")
+
+
+def test_a_key_that_is_too_short_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BELLHUB_CONSOLE_KEY", "hunter2")
+    with pytest.raises(click.UsageError, match=r"BELLHUB_CONSOLE_KEY: .* 32 characters") as refused:
+        read_settings()
+    assert "hunter2" not in refused.value.message
+    with pytest.raises(ValidationError) as invalid:
+        Settings()
+    assert "hunter2" not in str(invalid.value)
+    monkeypatch.setenv("BELLHUB_CONSOLE_KEY", "hunter2" * 5)
+    assert "hunter2" not in repr(Settings())

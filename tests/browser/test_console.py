@@ -43,7 +43,7 @@ class Desk:
         await self.page.get_by_role("button", name="Open the console").click()
 
     async def look_up(self, user: str) -> None:
-        await self.page.get_by_label("User").fill(user)
+        await self.page.get_by_role("textbox", name="User").fill(user)
         await self.page.get_by_role("button", name="Look up").click()
         await expect(self.part(f"Feed of {user}")).to_be_visible()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 
 from hub.api.dialects import Dialect, answer
 from hub.errors import Code, Refused
@@ -46,12 +46,9 @@ class Console:
         self._health = health
         self._dialect = dialect
 
-    def routes(self) -> list[Route]:
-        return [
-            Route("/console", self.page),
-            self._route("projects", self.projects),
-            self._route("health", self.health),
-        ]
+    def routes(self) -> list[BaseRoute]:
+        api = [self._route("/projects", self.projects), self._route("/health", self.health)]
+        return [Route("/console", self.page), Mount("/console/api", Router(api, redirect_slashes=False))]
 
     async def page(self, request: Request) -> Response:
         """For anybody: there is nothing in it."""
@@ -65,7 +62,7 @@ class Console:
         """Of this hub and its store."""
         return await self._health()
 
-    def _route(self, name: str, tell: Callable[[], Awaitable[JSON]]) -> Route:
+    def _route(self, path: str, tell: Callable[[], Awaitable[JSON]]) -> Route:
         async def answering(request: Request) -> Response:
             try:
                 if not self._is_operator(request):
@@ -74,7 +71,7 @@ class Console:
             except Refused as refused:
                 return self._dialect(request, refused)
 
-        return Route(f"/console/api/{name}", answering, methods=["GET"])
+        return Route(path, answering, methods=["GET"])
 
 
 def _shown(project: Project) -> JSON:

@@ -7,7 +7,7 @@ BIN := .venv/bin
 run: .venv/installed
 	$(BIN)/bellhub serve --dev --data-dir .bellhub
 
-test: .venv/for-tests system
+test: .venv/for-tests system tests/js/node_modules/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -29,14 +29,21 @@ test: .venv/for-tests system
 	$(BIN)/pip install --quiet -e . --group test
 	touch $@ .venv/installed
 
+# What the tests of the browser's side need; nothing of it is shipped.
+tests/js/node_modules/installed: tests/js/package-lock.json | system
+	npm ci --prefix tests/js --silent
+	touch $@
+
 # Programs that pip cannot bring. Only root and CI install them; everybody else is told how to.
 system:
 	@missing=; command -v redis-server >/dev/null || missing="redis-server"; \
 	for browser in chromium google-chrome chromium-browser none; do command -v $$browser >/dev/null && break; done; \
 	test $$browser != none || missing="$$missing chromium"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
 	test -n "$$missing" || exit 0; \
 	case "$$(uname)" in \
-		Darwin) install="brew install $$(echo $$missing | sed s/redis-server/redis/)";; \
+		Darwin) install="brew install $$(echo $$missing | sed 's/redis-server/redis/; s/nodejs/node/; s/ npm//')";; \
 		*) install="apt-get install -y --no-install-recommends $$missing";; \
 	esac; \
 	if test "$$(uname)" = Linux && test "$$(id -u)" = 0; then apt-get update -q && $$install; \

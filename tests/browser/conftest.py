@@ -3,7 +3,7 @@
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 REPOSITORY = Path(__file__).parents[2]
+AXE = REPOSITORY / "tests/js/node_modules/axe-core/axe.min.js"
 PROGRAMS = ("chromium", "google-chrome", "chromium-browser")
 ARGUMENTS = (
     "--no-sandbox",
@@ -43,6 +44,24 @@ async def browser() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
         yield browser
         await browser.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> Callable[[Page], Awaitable[list[str]]]:
+    """Asks axe-core what is wrong with a page as it is now: a line for each fault. In CI it must be there."""
+    if not AXE.exists():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs axe-core: npm ci --prefix tests/js")
+    source = AXE.read_text()
+
+    async def faults(page: Page) -> list[str]:
+        await page.evaluate(source)
+        found: list[str] = await page.evaluate(
+            """async () => (await axe.run()).violations.flatMap(
+                 ({id, nodes}) => nodes.map((node) => `${id}: ${node.html.slice(0, 200)} ${node.failureSummary}`))"""
+        )
+        return found
+
+    return faults
 
 
 class StaticFiles(SimpleHTTPRequestHandler):

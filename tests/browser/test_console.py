@@ -1,7 +1,7 @@
 """The operator's console against a real hub, in a real browser, beside real sockets of the users it is about."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -155,7 +155,7 @@ async def test_a_refused_send_says_why(desk: Desk) -> None:
     await desk.page.get_by_label("Link").fill("javascript:alert(1)")
     await desk.page.get_by_role("button", name="Send", exact=True).click()
     await expect(desk.part("Send").get_by_role("status")).to_contain_text("url")
-    await expect(desk.call("400")).to_have_count(1)
+    await expect(desk.call("POST").locator(".status")).to_have_text("400")
     assert all("400" in problem for problem in desk.problems)
     desk.problems.clear()
 
@@ -270,6 +270,26 @@ async def test_the_keyboard_alone_signs_in_looks_up_and_ends_a_session(locked: D
     await keyboard.press("Enter")
     assert await socket.close_code() == 4503
     await expect(locked.page.get_by_role("heading", name="Sessions")).to_be_focused()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing(locked: Desk, axe: Callable[[Page], Awaitable[list[str]]], scheme: str) -> None:
+    user = f"moe-{scheme}"
+    socket = await locked.hub.connect(user)
+    await locked.hub.send(user, "hello", body="with a body")
+    await locked.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    assert await axe(locked.page) == []
+    await locked.open()
+    await locked.look_up(user)
+    await expect(locked.sessions).to_have_count(1)
+    await expect(locked.reasons).to_have_count(1)
+    await locked.page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+    for width in (1440, 360):
+        await locked.page.set_viewport_size({"width": width, "height": 900})
+        assert await axe(locked.page) == []
+    await locked.page.get_by_role("button", name="Revoke tokens").click()
+    assert await axe(locked.page) == []
+    await socket.close()
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])

@@ -15,16 +15,9 @@ let region;
 export function prepare() {
   if (region?.isConnected) return;
   region = document.createElement("div");
-  region.setAttribute("aria-live", "polite");
-  region.dataset.bell = "announcer";
-  Object.assign(region.style, {
-    position: "absolute",
-    width: "1px",
-    height: "1px",
-    overflow: "hidden",
-    clipPath: "inset(50%)",
-    whiteSpace: "nowrap",
-  });
+  region.ariaLive = "polite";
+  // Not by an attribute: pages may forbid those.
+  region.style.cssText = "position: absolute; clip-path: inset(50%); white-space: nowrap";
   document.body.append(region);
 }
 

@@ -13,10 +13,7 @@
  */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in element) Object.assign(element, { [name]: value });
-    else element.setAttribute(name, value);
-  }
+  set(element, properties);
   element.append(...children);
   return element;
 }

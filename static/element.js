@@ -14,18 +14,8 @@ const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class 
 
 /** @typedef {import("./client.js").BellhubClient} Client */
 
-/** @type {import("./client.js").Snapshot} */
-const NOTHING = Object.freeze({
-  state: "idle",
-  reason: undefined,
-  role: "solo",
-  user: null,
-  counts: { unseen: 0, unread: 0, total: 0 },
-  entries: [],
-  cursor: null,
-  more: false,
-  pending: 0,
-});
+/** @type {any} */
+const NOTHING = { state: "idle", counts: { unseen: 0, unread: 0 }, entries: [], cursor: null };
 
 /** Where this module's own hub listens; a copy that is served by somebody else: below the page. */
 const URL_HERE = /^https?:.*\/(?=static\/)/.exec(import.meta.url)?.[0].concat("ws/v1") ?? "ws/v1";
@@ -45,7 +35,7 @@ export class BellElement extends Base {
   #renderItem = /** @type {((entry: any) => Node) | null} */ (null);
   /** The client in use, and what it was made of. */
   #client = /** @type {Client | null} */ (null);
-  #made = "";
+  #made = /** @type {unknown[]} */ ([]);
   #leave = () => {};
   #due = false;
   /** @type {import("./row.js").Look | null} */
@@ -170,23 +160,23 @@ export class BellElement extends Base {
   }
 
   #settle() {
-    const options = this.isConnected && !this.#given ? this.#options() : null;
-    const made = options ? nameOf(options) : "";
-    if (options && made === this.#made) return;
-    const client = this.#given && this.isConnected ? this.#given : options ? shared(options) : null;
+    const options = this.isConnected && !this.#given && this.#options();
+    const made = Object.values(options || {});
+    if (options && made.every((value, place) => value === this.#made[place])) return;
+    this.#made = made;
+    const client = options ? shared(options) : this.isConnected ? this.#given : null;
     if (client === this.#client) return;
     this.#leave();
-    this.#made = made;
     this.#client = client;
-    this.#leave = client ? this.#follow(client, options !== null) : () => {};
+    this.#leave = client ? this.#follow(client, Boolean(options)) : () => {};
   }
 
   #options() {
     const [apiKey, user, endpoint] = ["api-key", "user", "token-endpoint"].map((name) => this.getAttribute(name));
     const getToken = this.#getToken ?? (endpoint ? tokenFrom(endpoint) : undefined);
-    if (!apiKey || (!getToken && user === null)) return null;
-    const [url, channel] = [this.getAttribute("url") ?? URL_HERE, this.getAttribute("channel") ?? "inbox"];
-    return { url, apiKey, channel, getToken, user };
+    if (!apiKey || !(getToken || user)) return null;
+    const url = this.getAttribute("url") ?? URL_HERE;
+    return { url, apiKey, channel: this.getAttribute("channel") ?? "inbox", getToken, user: user ?? undefined };
   }
 
   #follow(/** @type {Client} */ client, /** @type {boolean} */ own) {
@@ -221,14 +211,11 @@ function release(/** @type {Client} */ client) {
 
 /** @type {Map<string, () => Promise<string | null>>} */
 const endpoints = new Map();
-/** @type {Map<unknown, number>} */
-const numbers = new Map();
 
 /** The same function for the same address: elements with it share a client. */
 function tokenFrom(/** @type {string} */ endpoint) {
-  const known = endpoints.get(endpoint) ?? (() => fetchToken(endpoint));
-  endpoints.set(endpoint, known);
-  return known;
+  if (!endpoints.has(endpoint)) endpoints.set(endpoint, () => fetchToken(endpoint));
+  return endpoints.get(endpoint);
 }
 
 async function fetchToken(/** @type {string} */ endpoint) {
@@ -237,9 +224,4 @@ async function fetchToken(/** @type {string} */ endpoint) {
   if (!answer.ok) throw new Error(`${endpoint} answered ${answer.status}`);
   const text = (await answer.text()).trim();
   return text.startsWith("{") ? JSON.parse(text).token : text;
-}
-
-function nameOf(/** @type {{getToken?: unknown}} */ { getToken, ...options }) {
-  if (!numbers.has(getToken)) numbers.set(getToken, numbers.size);
-  return JSON.stringify([options, numbers.get(getToken)]);
 }

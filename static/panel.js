@@ -6,7 +6,7 @@
 import { say } from "./announce.js";
 import { icon, make, set } from "./dom.js";
 import { mark } from "./inbox.js";
-import { filtered, Reading, renewed } from "./reading.js";
+import { filtered, Reading } from "./reading.js";
 import { Row, titleOf } from "./row.js";
 import { everyMinute } from "./time.js";
 
@@ -28,6 +28,19 @@ const FILTERS = ["all", "unread", "archived"];
 const NOTHING = { shown: [], held: 0, upto: null, unread: 0, unseen: 0 };
 const OPPOSITE = /** @type {const} */ ({ archive: "unarchive", unarchive: "archive" });
 
+function button(/** @type {string} */ part, /** @type {Node[]} */ ...children) {
+  return make("button", { type: "button", part, className: "plain" }, ...children);
+}
+
+function box(/** @type {string} */ name, /** @type {Node[]} */ ...children) {
+  return make("div", { part: name, className: name }, ...children);
+}
+
+/** @returns {Row | undefined} */
+function rowOf(/** @type {any} */ element) {
+  return element?.closest("li")?.row;
+}
+
 export class Panel {
   #host;
   #reading = new Reading();
@@ -44,6 +57,8 @@ export class Panel {
   #current = "";
   #view = NOTHING;
   #undo = /** @type {{verb: "archive" | "unarchive", id: string} | null} */ (null);
+  /** What is to be said for a while. */
+  #told = "";
   #back = "";
   #fetching = false;
 
@@ -55,27 +70,22 @@ export class Panel {
   #observer;
 
   #title = make("h2", { id: "title", part: "heading", tabIndex: -1 });
-  #close = make("button", { type: "button", part: "close", className: "plain icon" }, icon("close"));
-  #filters = FILTERS.map((name) => make("button", { type: "button", part: "filter", value: name }));
-  #all = make("button", { type: "button", part: "mark-all", className: "plain" });
-  #toolbar = make("div", { role: "toolbar", part: "toolbar" }, make("span", { className: "filters" }, ...this.#filters), this.#all);
-  #pill = make("button", { type: "button", part: "pill", hidden: true });
-  #list = make("ul", { role: "list", part: "list" });
-  #waiting = make("div", { part: "loading", className: "skeleton" }, ...[1, 2, 3].map(() => make("i")));
+  #close = button("close", icon("close"));
+  #filters = FILTERS.map((name) => Object.assign(button("filter"), { value: name, onclick: () => this.#choose(name) }));
+  #all = button("mark-all");
+  #toolbar = make("div", { role: "toolbar", part: "toolbar" }, ...this.#filters, this.#all);
+  #pill = make("button", { type: "button", part: "pill", className: "pill" });
+  #list = make("ul", { role: "list", part: "list", "aria-labelledby": "title" });
+  #waiting = make("div", { part: "loading", className: "skeleton" }, make("i"), make("i"), make("i"));
   #emptyTitle = make("strong");
   #emptyMore = make("span");
-  #empty = make("div", { part: "empty", className: "empty" },
-    make("slot", { name: "empty" }, make("span", { className: "face" }, icon("bell")), this.#emptyTitle, this.#emptyMore));
-  #why = make("span");
-  #retry = make("button", { type: "button", className: "plain" });
-  #closed = make("div", { part: "closed", className: "empty" }, make("strong"), this.#why, this.#retry);
+  #empty = box("empty", make("slot", { name: "empty" }, make("span", { className: "face" }, icon("bell")), this.#emptyTitle, this.#emptyMore));
   #top = make("i", { className: "edge" });
   #end = make("i", { className: "edge end" });
-  #scroll = make("div", { className: "scroll", part: "scroll" },
-    this.#top, this.#pill, this.#closed, this.#list, this.#waiting, this.#empty, this.#end);
+  #scroll = box("scroll", this.#top, this.#pill, this.#list, this.#waiting, this.#empty, this.#end);
   #noteText = make("span");
-  #noteUndo = make("button", { type: "button", className: "plain" });
-  #note = make("div", { part: "note", className: "note", hidden: true }, this.#noteText, this.#noteUndo);
+  #noteAct = button("note-action");
+  #note = box("note", this.#noteText, this.#noteAct);
   #away = make("div", { part: "reconnecting", className: "away" });
 
   /**
@@ -86,18 +96,16 @@ export class Panel {
     this.#host = host;
     this.element = make("section", { part: "panel", className: "panel", "aria-labelledby": "title" },
       make("header", { part: "header" },
-        make("div", { className: "head" }, this.#title, make("slot", { name: "header" }), ...(close ? [this.#close] : [])),
+        make("div", { className: "head" }, this.#title, make("slot", { name: "header" }), this.#close),
         this.#toolbar),
       this.#scroll, this.#note, this.#away, make("slot", { name: "footer" }));
-    if (close) this.#close.onclick = close;
+    this.#close.hidden = !close;
+    this.#close.onclick = close;
     this.#all.onclick = () => this.markAllRead();
     this.#pill.onclick = () => this.#reveal();
-    this.#retry.onclick = () => this.#host.current?.connect();
-    this.#noteUndo.onclick = () => this.#takeBack();
-    for (const button of this.#filters) button.onclick = () => this.#choose(button.value);
-    this.#list.addEventListener("click", (/** @type {MouseEvent} */ event) => this.#clicked(event));
-    this.#list.addEventListener("auxclick", (/** @type {MouseEvent} */ event) => this.#clicked(event));
-    this.#list.addEventListener("focusin", ({ target }) => this.#reach(target.closest("li").row.entry.id));
+    this.#noteAct.onclick = () => (this.#undo ? this.#takeBack() : this.#host.current?.connect());
+    this.#list.onclick = this.#list.onauxclick = (/** @type {MouseEvent} */ event) => this.#clicked(event);
+    this.#list.addEventListener("focusin", (/** @type {any} */ { target }) => this.#reach(rowOf(target)?.entry.id));
     this.element.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#key(event));
     this.#observer = new IntersectionObserver((changes) => this.#sight(changes));
   }
@@ -122,7 +130,9 @@ export class Panel {
     this.#view = NOTHING;
     for (const row of this.#rows.values()) row.remove();
     this.#rows = new Map();
-    this.#say(null);
+    clearTimeout(this.#timers.note);
+    this.#told = "";
+    this.#undo = null;
     this.#turnTo("all");
   }
 
@@ -163,28 +173,30 @@ export class Panel {
     const dead = state === "closed";
     this.#drawRows(shown, look);
 
-    set(this.#title, { textContent: t("heading") });
+    const texts = /** @type {const} */ ([
+      [this.#title, t("heading")],
+      [this.#all, t("markAll", { n: unread }), this.#filter !== "archived" && unread > 0],
+      [this.#pill, t("pill", { n: held }), held > 0],
+      [this.#emptyTitle, t(`${this.#filter}Empty`)],
+      [this.#emptyMore, t(`${this.#filter}EmptyMore`)],
+      [this.#away, t("reconnecting"), !dead && state !== "connected" && state !== "idle"],
+      [this.#noteText, this.#told || `${t("closed")}: ${reason?.reason || reason?.code || ""}`],
+      [this.#noteAct, t(this.#undo ? "undo" : "retry"), !this.#told || this.#undo],
+      ...this.#filters.map((button) => /** @type {const} */ ([button, t(button.value)])),
+    ]);
+    for (const [element, textContent, shown = true] of texts) set(element, { textContent, hidden: !shown });
+    for (const button of this.#filters) set(button, { ariaPressed: String(button.value === this.#filter) });
     set(this.#close, { ariaLabel: t("close"), title: t("close") });
     set(this.#toolbar, { ariaLabel: t("filters") });
-    for (const button of this.#filters) {
-      set(button, { textContent: t(button.value), ariaPressed: String(button.value === this.#filter) });
-    }
-    set(this.#all, { textContent: t("markAll", { n: unread }), hidden: this.#filter === "archived" || unread < 1 });
-    set(this.#pill, { textContent: t("pill", { n: held }), hidden: held === 0 });
-    set(this.#list, { hidden: shown.length === 0, "aria-labelledby": "title" });
     const waiting = !dead && state !== "idle" && (!ready || this.#fetching);
-    set(this.#waiting, { hidden: !waiting });
     set(this.#scroll, { ariaBusy: String(waiting) });
-    set(this.#empty, { hidden: dead || !ready || shown.length > 0 || this.#more });
-    const kind = /** @type {"All"} */ (this.#filter[0].toUpperCase() + this.#filter.slice(1));
-    set(this.#emptyTitle, { textContent: t(`empty${kind}`) });
-    set(this.#emptyMore, { textContent: t(`empty${kind}More`) });
-    set(this.#closed, { hidden: !dead });
-    set(this.#closed.firstChild, { textContent: t("closed") });
-    set(this.#why, { textContent: String(reason?.reason || reason?.code || "") });
-    set(this.#retry, { textContent: t("retry") });
-    set(this.#noteUndo, { textContent: t("undo") });
-    set(this.#away, { textContent: t("reconnecting"), hidden: dead || state === "connected" || state === "idle" });
+    const parts = [
+      [this.#note, this.#told || dead],
+      [this.#list, shown.length > 0],
+      [this.#waiting, waiting],
+      [this.#empty, !dead && ready && shown.length === 0 && !this.#more],
+    ];
+    for (const [element, shown] of parts) set(element, { hidden: !shown });
     this.#look();
     const focus = this.#focus;
     if (focus?.closest("[hidden]")) this.#title.focus();
@@ -201,12 +213,9 @@ export class Panel {
     }
     for (const [id, row] of this.#rows) if (rows.get(id) !== row) row.remove();
     let next = this.#list.firstChild;
-    const now = Date.now();
     for (const entry of shown) {
       const row = /** @type {Row} */ (rows.get(entry.id));
-      const known = row.entry !== null;
       row.draw(entry, this.#reading.isNew(entry.id), look);
-      if (!known) row.tell(now);
       if (row.element === next) next = next.nextSibling;
       else this.#list.insertBefore(row.element, next);
     }
@@ -235,9 +244,8 @@ export class Panel {
     return this.#host.shadowRoot?.activeElement;
   }
 
-  /** The row with the focus. @returns {Row | undefined} */
   get #focused() {
-    return /** @type {any} */ (this.#focus?.closest("li"))?.row;
+    return rowOf(this.#focus);
   }
 
   /** One row is a stop for Tab, the arrows lead to the others. */
@@ -317,7 +325,6 @@ export class Panel {
     this.#asking.abort();
     this.#asking = new AbortController();
     clearTimeout(this.#timers.list);
-    this.#timers.list = undefined;
     this.#fetching = false;
     this.#filter = filter;
     this.#listed = this.#listedAt = null;
@@ -325,27 +332,24 @@ export class Panel {
     this.#atTop = true;
   }
 
-  /** Lists of other filters than `all` are the hub's: asked for again when the feed has changed. */
-  #ask(/** @type {import("./client.js").Snapshot} */ { cursor }) {
-    if (this.#filter === "all" || cursor === null || cursor === this.#listedAt || this.#timers.list) return;
-    const first = this.#listedAt === null;
+  /**
+   * Lists of other filters than `all` are the hub's: asked for again when the feed has changed. One that is longer
+   * than a page would lose its end under somebody's eyes, and stays as it is.
+   * @param {import("./client.js").Snapshot} snapshot
+   */
+  #ask({ cursor }) {
+    const held = this.#listed?.entries.length ?? 0;
+    if (this.#filter === "all" || cursor === null || cursor === this.#listedAt || held > PAGE) return;
+    clearTimeout(this.#timers.list);
     this.#listedAt = cursor;
-    this.#timers.list = setTimeout(() => {
-      this.#timers.list = undefined;
-      this.#fetch();
-    }, first ? 0 : FRESH_MS);
-  }
-
-  async #fetch() {
-    const limit = Math.min(PAGE, Math.max(20, this.#listed?.entries.length ?? 0));
-    this.#listedAt = this.#host.snapshot.cursor;
-    await this.#while(async (signal) => {
-      const { entries, page } = await this.#page({ limit }, signal);
-      const whole = page.after === null;
-      const old = this.#listed;
-      const joined = renewed(old?.entries ?? [], entries, whole);
-      this.#listed = { entries: joined, after: old && joined.length > entries.length ? old.after : page.after };
-    });
+    this.#timers.list = setTimeout(
+      () =>
+        this.#while(async (signal) => {
+          const { entries, page } = await this.#page({ limit: Math.max(20, held) }, signal);
+          this.#listed = { entries, after: page.after };
+        }),
+      held && FRESH_MS,
+    );
   }
 
   async #older() {
@@ -386,7 +390,7 @@ export class Panel {
 
   #clicked(/** @type {MouseEvent} */ event) {
     const target = /** @type {HTMLElement} */ (event.target);
-    const row = /** @type {any} */ (target.closest("li"))?.row;
+    const row = rowOf(target);
     const verb = /** @type {HTMLElement | null} */ (target.closest("[data-verb]"))?.dataset.verb;
     const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
     if (!row || event.button > 1) return;
@@ -403,8 +407,8 @@ export class Panel {
     this.#send(verb, entry.id);
     if (verb === "read") return;
     const { t } = this.#host.look;
-    this.#undo = { verb: OPPOSITE[verb], id: entry.id };
-    this.#say(`${t(`${verb}Done`)}: ${titleOf(entry)}`, true);
+    this.#say(`${t(`${verb}Done`)}: ${titleOf(entry)}`, { verb: OPPOSITE[verb], id: entry.id });
+    this.draw();
     say(`${t(`${verb}Done`)}. ${t("undoKey")}`);
   }
 
@@ -424,8 +428,8 @@ export class Panel {
   #takeBack() {
     if (!this.#undo) return;
     const { verb, id } = this.#undo;
-    if (this.#focus === this.#noteUndo) this.#title.focus();
-    this.#say(null);
+    if (this.#focus === this.#noteAct) this.#title.focus();
+    this.#say("");
     this.#back = id;
     this.#send(verb, id);
     say(this.#host.look.t(`${verb}Done`));
@@ -434,22 +438,22 @@ export class Panel {
   #fail(/** @type {any} */ { message }) {
     const text = this.#host.look.t("failed", { error: message });
     this.#say(text);
+    this.draw();
     say(text);
   }
 
-  #say(/** @type {string | null} */ text, undo = false) {
-    if (!undo) this.#undo = null;
-    set(this.#noteText, { textContent: text ?? "" });
-    set(this.#noteUndo, { hidden: !undo });
-    set(this.#note, { hidden: text === null });
+  #say(/** @type {string} */ text, /** @type {{verb: "archive" | "unarchive", id: string} | null} */ undo = null) {
+    this.#told = text;
+    this.#undo = undo;
     this.#expire();
   }
 
   #expire() {
     clearTimeout(this.#timers.note);
     this.#timers.note = setTimeout(() => {
-      if (this.#note.matches(":hover, :focus-within")) this.#expire();
-      else this.#say(null);
+      if (this.#note.matches(":hover, :focus-within")) return this.#expire();
+      this.#say("");
+      this.draw();
     }, UNDO_MS);
   }
 
@@ -462,7 +466,7 @@ export class Panel {
     if (this.#act(event.key, target)) event.preventDefault();
   }
 
-  /** @returns {boolean} whether the key meant something */
+  /** @returns {any} whether the key meant something */
   #act(/** @type {string} */ key, /** @type {HTMLElement} */ target) {
     const row = this.#focused;
     switch (key) {
@@ -480,19 +484,13 @@ export class Panel {
       case "ArrowRight":
         return this.#along(target, key === "ArrowRight");
       case "e":
-        if (row) this.#mark(row.entry.archived_at ? "unarchive" : "archive", row.entry);
-        return Boolean(row);
+        return row && (this.#mark(row.entry.archived_at ? "unarchive" : "archive", row.entry), true);
       case "I":
-        if (row) this.#mark("read", row.entry);
-        return Boolean(row);
+        return row && (this.#mark("read", row.entry), true);
       case "A":
-        this.markAllRead();
-        return true;
+        return this.markAllRead();
       case "z":
-        this.#takeBack();
-        return true;
-      default:
-        return false;
+        return this.#undo && (this.#takeBack(), true);
     }
   }
 

@@ -49,33 +49,16 @@ export class Reading {
  * @param {any[]} pages
  * @returns {any[]} newest first
  */
-export function filtered(filter, { entries }, pages) {
+export function filtered(filter, snapshot, pages) {
+  /** @type {readonly any[]} */
+  const entries = snapshot.entries;
   if (filter === "all") return [...entries];
   const held = new Map(entries.map((entry) => [entry.id, entry]));
   if (filter === "archived") return pages.filter((entry) => entry.archived_at && !held.has(entry.id));
   const listed = new Set(pages.map(({ id }) => id));
   return [...entries.filter(({ id }) => !listed.has(id)), ...pages.map((entry) => held.get(entry.id) ?? entry)]
     .filter((entry) => !entry.read_at && !entry.archived_at && !entry.dismissed_at)
-    .sort(newestFirst);
-}
-
-/**
- * A list of which the newest part was fetched again.
- * @param {any[]} pages
- * @param {any[]} first
- * @param {boolean} whole there is nothing older than `first`
- * @returns {any[]}
- */
-export function renewed(pages, first, whole) {
-  const oldest = first.at(-1);
-  if (whole || !oldest) return first;
-  const known = new Set(first.map(({ id }) => id));
-  return [...first, ...pages.filter((entry) => entry.sent_at <= oldest.sent_at && !known.has(entry.id))];
-}
-
-/** Times are RFC 3339 in UTC with a fixed number of digits: they sort as text. */
-function newestFirst(/** @type {any} */ one, /** @type {any} */ other) {
-  return one.sent_at < other.sent_at ? 1 : one.sent_at > other.sent_at ? -1 : 0;
+    .sort((one, other) => Date.parse(other.sent_at) - Date.parse(one.sent_at));
 }
 
 /**

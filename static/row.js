@@ -9,6 +9,7 @@ import { safeLink } from "./reading.js";
 /** @typedef {{t: import("./strings.js").Translate, clock: ReturnType<typeof import("./time.js").clock>,
  *   render: ((entry: any) => Node) | null, host: HTMLElement}} Look */
 
+/** Elements that outlive what they show, so that the focus can stay on them. */
 export class Row {
   /** @type {any} */
   entry = null;
@@ -17,36 +18,22 @@ export class Row {
   #look = null;
   /** What the page itself drew: in the light DOM, where the page's own styles reach it. @type {HTMLElement | null} */
   #own = null;
-
-  #word = make("span", { className: "hidden" });
-  #title = make("span", { part: "item-title", className: "title", dir: "auto" });
-  #text = make("span", { part: "item-text", className: "text", dir: "auto" });
   #time = make("time", { part: "item-time" });
-  #important = make("span", { part: "item-important", className: "important" });
-  #face = make("span", { part: "item-face", className: "face", ariaHidden: "true" });
-  #read = make("button", { type: "button", part: "action" }, icon("read"));
-  #place = make("button", { type: "button", part: "action" });
+  #actions = [0, 1].map(() => make("button", { type: "button", part: "action", tabIndex: -1 }));
 
   /** @param {any} entry */
   constructor(entry) {
-    this.linked = safeLink(entry.data.action_url) !== null;
-    this.main = make(this.linked ? "a" : "button", { part: "item-link", className: "main" }, this.#word);
-    if (!this.linked) this.main.type = "button";
-    this.#read.dataset.verb = "read";
-    this.element = make(
-      "li",
-      { part: "item" },
-      make("span", { part: "item-dot", className: "dot", ariaHidden: "true" }),
-      this.main,
-      make("span", { className: "actions" }, this.#read, this.#place),
-    );
+    this.linked = linkOf(entry) !== null;
+    const kind = this.linked ? {} : { type: "button" };
+    this.main = make(this.linked ? "a" : "button", { ...kind, part: "item-link", className: "main", tabIndex: -1 });
+    const dot = make("span", { part: "item-dot", className: "dot" });
+    this.element = make("li", {}, dot, this.main, make("span", { className: "actions" }, ...this.#actions));
     this.element.row = this;
-    this.reach(false);
   }
 
-  /** Whether this row can show that entry: what it is made of cannot be exchanged without losing the focus. */
-  fits(/** @type {any} */ entry) {
-    return this.linked === (safeLink(entry.data.action_url) !== null);
+  /** A link does not become a button without losing the focus. @param {any} entry */
+  fits(entry) {
+    return this.linked === (linkOf(entry) !== null);
   }
 
   /**
@@ -56,36 +43,41 @@ export class Row {
    */
   draw(entry, fresh, look) {
     if (entry === this.entry && fresh === this.#fresh && look === this.#look) return;
-    const again = entry.data !== this.entry?.data || look !== this.#look;
     Object.assign(this, { entry });
     this.#fresh = fresh;
     this.#look = look;
-    const { t } = look;
-    if (again) this.#content(entry, look);
+    const { t, render, host } = look;
     const title = titleOf(entry);
-    const verb = entry.archived_at ? "unarchive" : "archive";
-    this.element.classList.toggle("new", fresh);
-    this.element.classList.toggle("unread", !entry.read_at);
-    set(this.element, { part: ["item", !entry.read_at && "item-unread", fresh && "item-new"].filter(Boolean).join(" ") });
-    set(this.#word, { textContent: entry.read_at ? "" : `${t("unread")}. ` });
-    // Hidden, not gone: a button that vanishes under the keyboard takes the focus with it.
-    this.#read.classList.toggle("off", Boolean(entry.read_at));
-    this.#name(this.#read, t("read", { title }));
-    this.#name(this.#place, t(verb, { title }));
-    if (this.#place.dataset.verb !== verb) {
-      this.#place.dataset.verb = verb;
-      this.#place.replaceChildren(icon(verb));
-    }
+    const unread = !entry.read_at;
+    const states = [unread && "unread", fresh && "new"].filter(Boolean);
+    set(this.element, { className: states.join(" "), part: ["item", ...states.map((state) => `item-${state}`)].join(" ") });
+    if (this.linked) set(this.main, { href: linkOf(entry) });
+    const verbs = /** @type {const} */ (["read", entry.archived_at ? "unarchive" : "archive"]);
+    verbs.forEach((verb, place) => {
+      const name = t(verb, { title });
+      const button = this.#actions[place];
+      set(button, { ariaLabel: name, title: name, className: verb === "read" && !unread ? "off" : "" });
+      button.dataset.verb = verb;
+      button.replaceChildren(icon(verb));
+    });
+    const word = make("span", { className: "hidden" }, unread ? `${t("unread")}. ` : "");
+    this.#own?.remove();
+    if (render) {
+      const slot = `entry-${entry.id}`;
+      host.append((this.#own = make("div", { slot }, render(entry))));
+      this.main.replaceChildren(word, make("slot", { name: slot }));
+    } else this.main.replaceChildren(word, ...this.#content(look, title));
+    this.tell(Date.now());
   }
 
   /** @param {number} now */
   tell(now) {
-    if (this.#look && !this.#own) set(this.#time, { textContent: this.#look.clock.ago(new Date(this.entry.sent_at), now) });
+    if (this.#look) set(this.#time, { textContent: this.#look.clock.ago(new Date(this.entry.sent_at), now) });
   }
 
   /** @param {boolean} tabbed */
   reach(tabbed) {
-    for (const element of [this.main, this.#read, this.#place]) set(element, { tabIndex: tabbed ? 0 : -1 });
+    for (const element of [this.main, ...this.#actions]) element.tabIndex = tabbed ? 0 : -1;
   }
 
   remove() {
@@ -93,33 +85,17 @@ export class Row {
     this.#own?.remove();
   }
 
-  #content(/** @type {any} */ entry, /** @type {Look} */ { t, clock, render, host }) {
-    const url = safeLink(entry.data.action_url);
-    if (url !== null) set(this.main, { href: url });
-    this.#own?.remove();
-    this.#own = null;
-    if (render) {
-      const slot = `entry-${entry.id}`;
-      this.#own = make("div", { slot }, render(entry));
-      host.append(/** @type {HTMLElement} */ (this.#own));
-      this.main.replaceChildren(this.#word, make("slot", { name: slot }));
-      return;
-    }
-    const time = new Date(entry.sent_at);
-    this.#title.textContent = titleOf(entry);
-    this.#text.textContent = entry.data.body ?? "";
-    set(this.#time, { dateTime: entry.sent_at, title: clock.exact(time) });
-    this.#important.textContent = entry.priority === "high" ? t("important") : "";
-    this.#face.replaceChildren(...face(entry));
-    this.main.replaceChildren(
-      this.#face,
-      make("span", { className: "what" }, this.#word, this.#title, " ", this.#text, " ",
-        make("span", { className: "meta" }, this.#time, " ", this.#important)),
-    );
-  }
-
-  #name(/** @type {HTMLElement} */ button, /** @type {string} */ name) {
-    set(button, { ariaLabel: name, title: name.split(":")[0] });
+  #content(/** @type {Look} */ { t, clock }, /** @type {string} */ title) {
+    const { actor, data, priority, sent_at } = this.entry;
+    const span = (/** @type {string} */ name, /** @type {(Node | string)[]} */ ...children) =>
+      make("span", { part: `item-${name}`, className: name }, ...children);
+    set(this.#time, { dateTime: sent_at, title: clock.exact(new Date(sent_at)) });
+    const what = [make("span", { part: "item-title", className: "title", dir: "auto" }, title), " "];
+    if (data.body) what.push(make("span", { part: "item-text", className: "text", dir: "auto" }, data.body), " ");
+    const important = priority === "high" ? [" ", span("important", t("important"))] : [];
+    const picture = span("face", face(actor));
+    picture.ariaHidden = "true";
+    return [picture, span("what", ...what, span("meta", this.#time, ...important))];
   }
 }
 
@@ -128,14 +104,18 @@ export function titleOf({ data, notiflow_handle }) {
   return String(data.title ?? notiflow_handle);
 }
 
-/** The picture of who caused it, or an initial. */
-function face(/** @type {any} */ { actor }) {
-  const name = [actor?.first_name, actor?.last_name].filter(Boolean);
-  if (name.length === 0) return [icon("bell")];
-  const initials = name.map((part) => [...part][0]).join("").toUpperCase();
-  const avatar = safeLink(actor.avatar);
-  if (avatar === null) return [initials];
-  const image = make("img", { alt: "", loading: "lazy", referrerPolicy: "no-referrer", src: avatar });
-  image.addEventListener("error", () => image.replaceWith(initials), { once: true });
-  return [image];
+function linkOf(/** @type {any} */ { data }) {
+  return safeLink(data.action_url);
+}
+
+/** The picture of who caused it, or initials. */
+function face(/** @type {any} */ actor) {
+  const names = [actor?.first_name, actor?.last_name].filter(Boolean);
+  if (!names[0]) return icon("bell");
+  const initials = names.map((name) => [...name][0]).join("");
+  const src = safeLink(actor.avatar);
+  if (!src) return initials;
+  const image = make("img", { alt: "", loading: "lazy", referrerPolicy: "no-referrer", src });
+  image.onerror = () => image.replaceWith(initials);
+  return image;
 }

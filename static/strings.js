@@ -25,13 +25,12 @@ export const english = {
   unarchiveDone: "Moved back",
   undo: "Undo",
   undoKey: "Press Z to undo.",
-  emptyAll: "You’re all caught up",
-  emptyAllMore: "What is new appears here the moment it happens.",
-  emptyUnread: "Nothing left to read",
-  emptyUnreadMore: "Everything here has been read.",
-  emptyArchived: "Nothing is archived",
-  emptyArchivedMore: "Archive what is done; it waits here in case you need it again.",
-  loading: "Loading…",
+  allEmpty: "You’re all caught up",
+  allEmptyMore: "What is new appears here the moment it happens.",
+  unreadEmpty: "Nothing left to read",
+  unreadEmptyMore: "Everything here has been read.",
+  archivedEmpty: "Nothing is archived",
+  archivedEmptyMore: "Archive what is done; it waits here in case you need it again.",
   reconnecting: "Reconnecting…",
   closed: "Notifications can’t be shown",
   retry: "Try again",
@@ -47,12 +46,14 @@ export const english = {
  * @returns {Translate}
  */
 export function translator(strings, lang) {
+  /** @type {Strings} */
   const all = { ...english, ...strings };
   const rules = new Intl.PluralRules(lang);
   const numbers = new Intl.NumberFormat(lang);
   return (key, { n = 0, ...values } = {}) => {
     const entry = all[key] ?? "";
     const text = typeof entry === "string" ? entry : (entry[rules.select(n)] ?? entry.other ?? "");
+    /** @type {Record<string, string | undefined>} */
     const filled = { n: numbers.format(n), ...values };
     return text.replace(/\{(\w+)\}/g, (hole, name) => filled[name] ?? hole);
   };

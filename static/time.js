@@ -16,16 +16,13 @@ const UNITS = /** @type {const} */ ([
  */
 export function clock(lang) {
   const relative = new Intl.RelativeTimeFormat(lang, { numeric: "auto", style: "short" });
-  const day = new Intl.DateTimeFormat(lang, { day: "numeric", month: "short" });
   const date = new Intl.DateTimeFormat(lang, { dateStyle: "medium" });
   const exact = new Intl.DateTimeFormat(lang, { dateStyle: "full", timeStyle: "short" });
   return {
     ago(time, now) {
       // Clocks differ: what seems to come from the future is from now.
       const age = Math.max(0, now - time.getTime());
-      if (age >= 7 * UNITS[0][1]) {
-        return (time.getFullYear() === new Date(now).getFullYear() ? day : date).format(time);
-      }
+      if (age >= 7 * UNITS[0][1]) return date.format(time);
       const [unit, length] = UNITS.find(([, length]) => age >= length) ?? ["second", Infinity];
       return relative.format(-Math.floor(age / length), unit);
     },

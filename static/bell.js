@@ -35,8 +35,8 @@ export class NotificationBell extends BellElement {
     this.#badge,
     this.#dot,
   );
-  #panel = new Panel(this, () => this.close());
-  #popover = this.#panel.element;
+  panel = new Panel(this, () => this.close());
+  #popover = this.panel.element;
   #opened = new AbortController();
 
   constructor() {
@@ -54,15 +54,9 @@ export class NotificationBell extends BellElement {
     this.#popover.addEventListener("focusout", (/** @type {FocusEvent} */ { relatedTarget }) => this.#left(relatedTarget));
   }
 
-  connectedCallback() {
-    super.connectedCallback();
-    this.#panel.attach();
-  }
-
   disconnectedCallback() {
     super.disconnectedCallback();
     this.#opened.abort();
-    this.#panel.detach();
   }
 
   attributeChangedCallback(/** @type {string} */ name) {
@@ -87,25 +81,17 @@ export class NotificationBell extends BellElement {
     else this.open();
   }
 
-  markAllRead() {
-    return this.#panel.markAllRead();
-  }
-
   draw() {
     const { counts, state } = this.snapshot;
     const { t } = this.look;
     const { unseen, unread } = counts;
     const most = Number(this.getAttribute("max-badge")) || 99;
-    const [key, n] = unseen > 0 ? /** @type {const} */ (["bellNew", unseen]) : unread > 0 ? /** @type {const} */ (["bellUnread", unread]) : /** @type {const} */ (["bell", 0]);
-    set(this.#button, { ariaLabel: t(key, { n }) });
+    const name = unseen > 0 ? "bellNew" : unread > 0 ? "bellUnread" : "bell";
+    set(this.#button, { ariaLabel: t(name, { n: unseen || unread }) });
     set(this.#badge, { textContent: unseen > most ? `${most}+` : String(unseen), hidden: unseen < 1 });
     set(this.#dot, { hidden: unseen > 0 || unread < 1 });
     this.#button.classList.toggle("off", state === "reconnecting" || state === "closed");
-    if (this.isOpen) this.#panel.draw();
-  }
-
-  refused(/** @type {any} */ detail) {
-    if (this.isOpen) this.#panel.refused(detail);
+    if (this.isOpen) this.panel.draw();
   }
 
   clicked(/** @type {any} */ entry, /** @type {boolean} */ follows) {
@@ -125,15 +111,15 @@ export class NotificationBell extends BellElement {
     addEventListener("scroll", this.#place, { signal, capture: true, passive: true });
     addEventListener("resize", this.#place, { signal });
     this.#place();
-    this.#panel.draw();
+    this.panel.draw();
   }
 
   #toggled(/** @type {boolean} */ open) {
     this.#button.setAttribute("aria-expanded", String(open));
     this.toggleAttribute("open", open);
-    if (open) return this.#panel.focus();
+    if (open) return this.panel.focus();
     this.#opened.abort();
-    this.#panel.reset();
+    this.panel.reset();
   }
 
   /** Out of the panel by Tab: the panel would lie over what has the focus. */
@@ -149,47 +135,20 @@ export class NotificationBell extends BellElement {
     const [side, align] = (this.getAttribute("placement") ?? "bottom-end").split("-");
     const [above, below] = [bell.top, clientHeight - bell.bottom];
     const up = side === "top" ? above >= ROOM || above > below : below < ROOM && above > below;
-    const toLeft = (align === "start") === (getComputedStyle(this).direction === "rtl");
-    const { style } = this.#popover;
-    const put = (/** @type {string} */ name, /** @type {number | null} */ px) =>
-      style.setProperty(name, px === null ? "auto" : `${Math.max(GAP, px)}px`);
-    put("top", up ? null : bell.bottom + GAP);
-    put("bottom", up ? clientHeight - bell.top + GAP : null);
-    put("left", toLeft ? null : bell.left);
-    put("right", toLeft ? clientWidth - bell.right : null);
-    put("--room", (up ? above : below) - 2 * GAP);
+    const right = (align === "start") === (getComputedStyle(this).direction === "rtl");
+    const beside = Math.max(GAP, right ? clientWidth - bell.right : bell.left);
+    this.#popover.style.cssText = `${up ? "bottom" : "top"}: ${GAP + (up ? below + bell.height : bell.bottom)}px;
+      ${right ? "right" : "left"}: ${beside}px; --room: ${(up ? above : below) - 2 * GAP}px`;
   };
 }
 
 /** The list without a bell, for a page or a side bar of its own. Attributes: those of `BellElement`, and `theme`. */
 export class NotificationInbox extends BellElement {
-  #panel = new Panel(this, null);
+  panel = new Panel(this, null);
 
   constructor() {
     super();
-    this.shadowRoot?.append(this.#panel.element);
-  }
-
-  connectedCallback() {
-    super.connectedCallback();
-    this.#panel.attach();
-  }
-
-  disconnectedCallback() {
-    super.disconnectedCallback();
-    this.#panel.detach();
-  }
-
-  markAllRead() {
-    return this.#panel.markAllRead();
-  }
-
-  draw() {
-    this.#panel.draw();
-  }
-
-  refused(/** @type {any} */ detail) {
-    this.#panel.refused(detail);
+    this.shadowRoot?.append(this.panel.element);
   }
 }
 

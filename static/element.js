@@ -41,6 +41,9 @@ export class BellElement extends Base {
   /** @type {import("./row.js").Look | null} */
   #look = null;
 
+  /** The list, where an element has one. @type {import("./panel.js").Panel | undefined} */
+  panel;
+
   constructor() {
     super();
     this.attachShadow({ mode: "open" }).adoptedStyleSheets = [sheet()];
@@ -103,16 +106,18 @@ export class BellElement extends Base {
 
   /** Mark everything read that is shown; what arrives meanwhile is spared. */
   markAllRead() {
-    return this.#client?.markAll("read");
+    return this.panel?.markAllRead();
   }
 
   connectedCallback() {
     prepare();
     for (const name of PROPERTIES) this.#adopt(name);
+    this.panel?.attach();
     this.refresh();
   }
 
   disconnectedCallback() {
+    this.panel?.detach();
     this.refresh();
   }
 
@@ -132,11 +137,10 @@ export class BellElement extends Base {
     });
   }
 
-  /** For elements: show `snapshot`. */
-  draw() {}
-
-  /** For elements: a mark was undone. @param {any} detail */
-  refused(detail) {}
+  /** Show `snapshot`. */
+  draw() {
+    this.panel?.draw();
+  }
 
   /**
    * The page may take a click over: `bell-click`, cancelable.
@@ -180,7 +184,7 @@ export class BellElement extends Base {
   }
 
   #follow(/** @type {Client} */ client, /** @type {boolean} */ own) {
-    const refused = (/** @type {any} */ { detail }) => this.refused(detail);
+    const refused = (/** @type {any} */ { detail }) => this.panel?.refused(detail);
     const unsubscribe = client.subscribe(() => this.refresh());
     client.addEventListener("refused", refused);
     announceArrivals(client, (n) => this.look.t("arrived", { n }));

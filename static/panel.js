@@ -69,7 +69,7 @@ export class Panel {
   #stopClock = /** @type {(() => void) | null} */ (null);
   #observer;
 
-  #title = make("h2", { id: "title", part: "heading", tabIndex: -1 });
+  #title = make("h2", { id: "title", part: "heading", tabindex: "-1" });
   #close = button("close", icon("close"));
   #filters = FILTERS.map((name) => Object.assign(button("filter"), { value: name, onclick: () => this.#choose(name) }));
   #all = button("mark-all");
@@ -95,7 +95,7 @@ export class Panel {
   constructor(host, close) {
     this.#host = host;
     this.element = make("section", { part: "panel", className: "panel", "aria-labelledby": "title" },
-      make("header", { part: "header" },
+      box("header",
         make("div", { className: "head" }, this.#title, make("slot", { name: "header" }), this.#close),
         this.#toolbar),
       this.#scroll, this.#note, this.#away, make("slot", { name: "footer" }));
@@ -438,7 +438,8 @@ export class Panel {
   #fail(/** @type {any} */ { message }) {
     const text = this.#host.look.t("failed", { error: message });
     this.#say(text);
-    this.draw();
+    // A closed panel is not drawn.
+    this.#host.draw();
     say(text);
   }
 

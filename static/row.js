@@ -19,13 +19,13 @@ export class Row {
   /** What the page itself drew: in the light DOM, where the page's own styles reach it. @type {HTMLElement | null} */
   #own = null;
   #time = make("time", { part: "item-time" });
-  #actions = [0, 1].map(() => make("button", { type: "button", part: "action", tabIndex: -1 }));
+  #actions = [0, 1].map(() => make("button", { type: "button", part: "action", tabindex: "-1" }));
 
   /** @param {any} entry */
   constructor(entry) {
     this.linked = linkOf(entry) !== null;
     const kind = this.linked ? {} : { type: "button" };
-    this.main = make(this.linked ? "a" : "button", { ...kind, part: "item-link", className: "main", tabIndex: -1 });
+    this.main = make(this.linked ? "a" : "button", { ...kind, part: "item-link", className: "main", tabindex: "-1" });
     const dot = make("span", { part: "item-dot", className: "dot" });
     this.element = make("li", {}, dot, this.main, make("span", { className: "actions" }, ...this.#actions));
     this.element.row = this;

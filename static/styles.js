@@ -29,22 +29,22 @@ svg { display: block; width: 1.25em; fill: none; stroke: currentColor; stroke-wi
 
 .bell { position: relative; display: grid; place-items: center; width: 2.5rem; height: 2.5rem; border-radius: 50%; font-size: 1.1em; }
 .bell:hover, .bell[aria-expanded=true] { background: color-mix(in srgb, currentColor 9%, transparent); }
-.bell.off > slot { opacity: 0.45; transition: opacity 0.3s 2.5s; }
-.badge { position: absolute; top: 1px; inset-inline-start: 55%; min-width: 1.2rem; padding-inline: 0.3rem; border-radius: 1rem; font-size: 0.6875rem; font-weight: 650; line-height: 1.2rem; text-align: center; color: var(--bell-badge-text, #fff); background: var(--bell-badge, #d92d20); animation: pop 0.25s; }
+.bell.off > slot { opacity: 0.45; transition: opacity 0s 2.5s; }
+.badge { position: absolute; top: 1px; inset-inline-start: 55%; min-width: 1.2rem; padding-inline: 0.3rem; border-radius: 2rem; font-size: 0.7rem; font-weight: 600; line-height: 1.2rem; text-align: center; color: var(--bell-badge-text, #fff); background: var(--bell-badge, #d92d20); }
 .dot { position: absolute; top: 0.5rem; inset-inline-end: 0.55rem; width: 0.5rem; height: 0.5rem; border-radius: 50%; background: var(--_accent); }
 
 .panel { flex: 1; display: flex; flex-direction: column; min-width: 0; color: var(--_text); background: var(--_surface); overflow: hidden; }
 .panel[popover] { position: fixed; inset: auto; margin: 0; padding: 0; border: 0; width: min(var(--bell-width, 25rem), 100vw - 1rem); max-height: min(var(--bell-height, 36rem), var(--room)); border-radius: var(--_radius); box-shadow: var(--bell-shadow, 0 0 0 1px light-dark(#1018280f, #ffffff14), 0 20px 40px -8px light-dark(#10182833, #000a)); animation: rise 0.16s; }
 .panel[popover]:not(:popover-open) { display: none; }
-header { padding: 1.1rem 1.25rem 0.75rem; border-bottom: 1px solid var(--_line); }
-.head, [role=toolbar] { display: flex; flex-wrap: wrap; align-items: center; gap: 0.25rem; min-height: 2rem; }
+.header { padding: 1.1rem 1.25rem 0.75rem; border-bottom: 1px solid var(--_line); }
+.head, [role=toolbar] { display: flex; flex-wrap: wrap; align-items: center; gap: 0.25rem; }
+.head { margin-inline-end: -0.6rem; }
 [role=toolbar] { margin: 0.6rem -0.6rem 0; }
-[part=mark-all] { margin-inline-start: auto; }
-h2 { flex: 1; margin: 0; font-size: 1.125rem; font-weight: 650; letter-spacing: -0.01em; outline: 0; }
-.plain { padding: 0.25rem 0.6rem; border-radius: 0.5rem; font-weight: 600; color: var(--_accent); white-space: nowrap; }
+[part=mark-all], [part=close] { margin-inline-start: auto; }
+h2 { flex: 1; margin: 0; font-size: 1.125rem; font-weight: 600; outline: 0; }
+.plain { padding: 0.25rem 0.6rem; border-radius: 0.6rem; font-weight: 600; color: var(--_accent); white-space: nowrap; }
 [part=filter], [part=close] { font-weight: 500; color: var(--_muted); }
 .plain:hover, [aria-pressed=true] { color: var(--_text); background: var(--_hover); }
-[part=close] { padding: 0.4rem; margin-inline-end: -0.4rem; }
 
 .scroll { flex: 1; min-height: 9rem; overflow-y: auto; overscroll-behavior: contain; scrollbar-width: thin; }
 .edge { display: block; height: 1px; margin-top: -1px; visibility: hidden; }
@@ -59,21 +59,21 @@ li:hover { background: var(--_hover); }
 li > .dot { top: 1.95rem; inset-inline: 0.45rem auto; }
 li:not(.unread) > .dot { visibility: hidden; }
 .main { flex: 1; min-width: 0; display: flex; gap: 0.8rem; padding: 0.95rem 1.25rem; color: inherit; text-decoration: none; }
-.main:focus-visible { outline-offset: -3px; border-radius: 6px; }
-.face { flex: none; display: grid; place-items: center; width: 2.25rem; height: 2.25rem; border-radius: 50%; overflow: hidden; font-size: 0.8rem; font-weight: 650; color: var(--_accent); background: color-mix(in srgb, var(--_accent) 12%, var(--_surface)); }
+.main:focus-visible { outline-offset: -3px; border-radius: 0.6rem; }
+.face { flex: none; display: grid; place-items: center; width: 2.25rem; height: 2.25rem; border-radius: 50%; overflow: hidden; font-size: 0.8rem; font-weight: 600; color: var(--_accent); background: color-mix(in srgb, var(--_accent) 12%, var(--_surface)); }
 img { width: 100%; height: 100%; object-fit: cover; }
 .what { flex: 1; min-width: 0; overflow-wrap: anywhere; }
 .what > * { display: block; text-align: match-parent; }
-.unread .title { font-weight: 620; }
+.unread .title { font-weight: 600; }
 .text, time, .away, .empty { color: var(--_muted); }
 .text { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; }
-.meta, .away { font-size: 0.78rem; }
-.important { margin-inline-start: 0.35rem; padding: 0.05rem 0.4rem; border-radius: 0.4rem; font-weight: 600; color: light-dark(#b42318, #fda29b); background: light-dark(#fef1f0, #43201d); }
+.meta, .away { font-size: 0.8rem; }
+.important { padding: 0 0.4rem; border-radius: 0.6rem; font-weight: 600; color: light-dark(#b42318, #fda29b); background: light-dark(#fef1f0, #43201d); }
 .hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .actions { position: absolute; bottom: 0.6rem; inset-inline-end: 0.75rem; display: flex; padding: 2px; border-radius: 0.6rem; color: var(--_muted); background: var(--_surface); box-shadow: 0 0 0 1px var(--_line); opacity: 0; }
 li:hover .actions, li:has(:focus-visible) .actions { opacity: 1; }
-.actions button { padding: 0.35rem; border-radius: 0.5rem; }
-.actions button:hover { color: var(--_text); background: var(--_hover); }
+.actions button { padding: 0.4rem; border-radius: 0.6rem; }
+.actions button:hover { background: var(--_hover); }
 button.off[data-verb] { display: none; }
 @media (hover: none) {
   .actions { position: static; flex-direction: column; align-self: center; margin-inline-end: 0.6rem; opacity: 1; box-shadow: none; background: none; }
@@ -82,26 +82,24 @@ button.off[data-verb] { display: none; }
 }
 
 .skeleton { padding: 0.25rem 1.25rem; animation: appear 0s 0.15s both; }
-.skeleton i { display: block; height: 2.5rem; margin-block: 1rem; border-radius: 2rem 0.6rem 0.6rem 2rem; background: var(--_line); animation: pulse 1.6s infinite; }
-.empty { display: grid; justify-items: center; gap: 0.35rem; padding: 3.25rem 2rem 3.5rem; text-align: center; text-wrap: balance; }
-.empty strong { color: var(--_text); font-size: 1rem; font-weight: 620; }
-.empty .face { width: 3.25rem; height: 3.25rem; margin-bottom: 0.6rem; font-size: 1.2rem; }
-.note { display: flex; align-items: center; justify-content: space-between; gap: 0.75rem; margin: 0.6rem; padding: 0.5rem; padding-inline-start: 1rem; border-radius: 0.7rem; color: var(--_surface); background: var(--_text); animation: rise 0.16s; }
+.skeleton i { display: block; height: 2.5rem; margin-block: 1rem; border-radius: 2rem 0.6rem 0.6rem 2rem; background: var(--_line); }
+.empty { display: grid; justify-items: center; gap: 0.35rem; padding: 3.25rem 2rem; text-align: center; text-wrap: balance; }
+.empty strong { color: var(--_text); }
+.empty .face { padding: 1.5rem; margin-bottom: 0.6rem; }
+.note { display: flex; align-items: center; justify-content: space-between; gap: 0.75rem; margin: 0.6rem; padding: 0.6rem; padding-inline-start: 1.25rem; border-radius: 0.6rem; color: var(--_surface); background: var(--_text); animation: rise 0.16s; }
 .note * { color: inherit; outline-color: currentColor; overflow-wrap: anywhere; }
 .note .plain:hover { color: var(--_text); }
-.away { padding: 0.45rem 1.25rem; border-top: 1px solid var(--_line); animation: unfold 0s 2.5s both; }
+.away { padding: 0.6rem 1.25rem; border-top: 1px solid var(--_line); animation: unfold 0s 2.5s both; }
 
 @keyframes appear { from { visibility: hidden; } }
 @keyframes unfold { from { display: none; } }
-@keyframes pop { from { transform: scale(0.5); } }
 @keyframes rise { from { opacity: 0; transform: translateY(-4px); } }
-@keyframes pulse { 50% { opacity: 0.45; } }
 @media (max-width: 480px) {
   .panel[popover] { inset: auto 0 0 !important; width: 100%; max-height: 85dvh; border-radius: var(--_radius) var(--_radius) 0 0; }
   .panel::backdrop { background: #10182866; }
 }
 @media (prefers-reduced-motion) {
-  .badge, .panel, .pill, .note, .skeleton i { animation: none !important; }
+  .panel, .pill, .note { animation: none !important; }
 }
 @media (prefers-contrast: more) {
   :host { --_muted: var(--_text); --_line: var(--_text); }

@@ -1,0 +1,307 @@
+"""The bell for everybody: what screen readers are told, every action by keyboard alone, and what axe finds."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.resources import files
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, expect
+
+from tests.browser.shop import Shop, open_hub
+from tests.harness import RunningHub
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+Opens = Callable[..., Awaitable[Shop]]
+AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hub() -> AsyncIterator[RunningHub]:
+    async with open_hub() as hub:
+        yield hub
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shop(hub: RunningHub, browser: Browser, ann: str) -> AsyncIterator[Opens]:
+    shops: list[Shop] = []
+
+    async def opens(**options: object) -> Shop:
+        shops.append(await Shop.open(hub, browser, ann, **options))
+        return await shops[-1].visit()
+
+    yield opens
+    for one in shops:
+        await one.close()
+    assert [problem for one in shops for problem in one.problems] == []
+
+
+async def violations(ann: Shop) -> list[str]:
+    """What axe finds in all its rules, best practice included."""
+    await ann.element.evaluate(
+        "(bell) => Promise.all(bell.shadowRoot.getAnimations().map((a) => a.finished.catch(() => 0)))"
+    )
+    await ann.page.evaluate(f"globalThis.axe ?? (() => {{ {AXE} }})()")
+    found = await ann.page.evaluate("axe.run(document)")
+    assert len(found["passes"]) > 10
+    return [f"{rule['id']}: {node['html']}" for rule in found["violations"] for node in rule["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_in_any_state(shop: Opens, scheme: str) -> None:
+    ann = await shop(color_scheme=scheme)
+    assert await violations(ann) == []
+    await ann.open_panel()
+    await expect(ann.panel.get_by_text("You’re all caught up")).to_be_visible()
+    assert await violations(ann) == []
+    await ann.send("one", "two", priority="high", body="text", url="/orders/1")
+    await expect(ann.rows).to_have_count(2)
+    assert await violations(ann) == []
+    await ann.page.keyboard.press("ArrowDown")
+    await ann.page.keyboard.press("e")
+    await expect(ann.button("Undo")).to_be_visible()
+    assert await violations(ann) == []
+    await ann.button("Archived").click()
+    await expect(ann.rows).to_have_count(1)
+    assert await violations(ann) == []
+    await ann.element.evaluate("(bell) => bell.setAttribute('api-key', 'pk_of_nobody')")
+    await expect(ann.button("Try again")).to_be_visible()
+    assert await violations(ann) == []
+
+
+async def test_the_bell_is_a_button_to_a_dialog_with_a_heading_a_toolbar_and_a_list(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("shipped", url="/orders/1")
+    await ann.named("Notifications, 1 new")
+    bell = ann.page.get_by_role("button", name="Notifications, 1 new")
+    await expect(bell).to_have_attribute("aria-haspopup", "dialog")
+    await expect(bell).to_have_attribute("aria-expanded", "false")
+    await bell.click()
+    await expect(ann.bell).to_have_attribute("aria-expanded", "true")
+    await expect(ann.panel.get_by_role("heading", name="Notifications", level=2)).to_be_visible()
+    await expect(ann.panel.get_by_role("toolbar", name="Filter").get_by_role("button", pressed=True)).to_have_text(
+        "All"
+    )
+    link = ann.panel.get_by_role("list", name="Notifications").get_by_role("listitem").get_by_role("link")
+    await expect(link).to_have_accessible_name(re.compile("^Unread. shipped"))
+    assert await link.locator("button").count() == 0
+    await expect(ann.button("Archive: shipped")).to_be_attached()
+
+
+async def test_every_action_can_be_done_with_the_keyboard_alone(shop: Opens) -> None:
+    ann = await shop()
+    press = ann.page.keyboard.press
+    for title in ("one", "two", "three", "four"):
+        await ann.send(title, url=f"/orders/{title}")
+    await ann.named("Notifications, 4 new")
+    await ann.page.locator("#before").focus()
+    await press("Tab")
+    await expect(ann.bell).to_be_focused()
+    await press("Enter")
+    await ann.focus_is_on("four")
+    for key, title in [
+        ("ArrowDown", "three"),
+        ("j", "two"),
+        ("k", "three"),
+        ("ArrowUp", "four"),
+        ("ArrowUp", "four"),
+        ("End", "one"),
+        ("ArrowDown", "one"),
+        ("Home", "four"),
+    ]:
+        await press(key)
+        await ann.focus_is_on(title)
+
+    await press("Shift+I")
+    await expect(ann.row("four")).not_to_have_class(re.compile("unread"))
+    await ann.until_counts(0, 3)
+    await press("e")
+    await ann.focus_is_on("three")
+    await ann.until_counts(0, 3)
+    await press("z")
+    await ann.focus_is_on("four")
+    await press("Shift+A")
+    await ann.until_counts(0, 0)
+
+    await press("Tab")  # to the buttons of this row only
+    await expect(ann.button("Archive: four")).to_be_focused()
+    await press("Enter")
+    await ann.focus_is_on("three")
+    await expect(ann.rows).to_have_count(3)
+
+    await ann.button("All").focus()
+    await press("ArrowRight")
+    await press("ArrowRight")
+    await press("Enter")
+    await expect(ann.titles).to_have_text(["four"])
+    await press("ArrowDown")
+    await ann.focus_is_on("four")
+    await press("e")
+    await expect(ann.rows).to_have_count(0)
+    await expect(ann.panel.get_by_role("heading")).to_be_focused()
+    await press("Escape")
+    await expect(ann.panel).to_be_hidden()
+    await expect(ann.bell).to_be_focused()
+
+    await press("Space")
+    await ann.focus_is_on("four")
+    await press("Enter")
+    await expect(ann.page).to_have_title("An order")
+
+
+async def test_after_an_archive_the_focus_goes_on_else_back_else_to_the_heading(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one", "two", "three")
+    await ann.open_panel()
+    await ann.focus_is_on("three")
+    await ann.page.keyboard.press("j")
+    await ann.page.keyboard.press("e")
+    await ann.focus_is_on("one")
+    await ann.page.keyboard.press("e")
+    await ann.focus_is_on("three")
+    await ann.page.keyboard.press("e")
+    await expect(ann.panel.get_by_role("heading")).to_be_focused()
+
+
+async def test_a_row_that_another_device_archives_takes_no_focus_with_it(shop: Opens) -> None:
+    ann, phone = await shop(), await shop()
+    await ann.send("one", "two")
+    for device in (ann, phone):
+        await device.open_panel()
+        await device.focus_is_on("two")
+    await phone.page.keyboard.press("e")
+    await ann.focus_is_on("one")
+    await ann.send("three")
+    await expect(ann.rows).to_have_count(2)
+    await ann.focus_is_on("one")
+
+
+async def test_the_focus_returns_to_the_bell_but_is_not_stolen_from_elsewhere(shop: Opens) -> None:
+    ann = await shop()
+    await ann.open_panel()
+    await ann.button("Close").click()
+    await expect(ann.bell).to_be_focused()
+    await ann.open_panel()
+    await ann.page.locator("#after").click()
+    await expect(ann.panel).to_be_hidden()
+    await expect(ann.page.locator("#after")).to_be_focused()
+
+
+async def test_tab_out_of_the_panel_closes_it(shop: Opens) -> None:
+    ann = await shop()
+    await ann.open_panel()
+    await ann.button("Archived").focus()
+    await ann.page.keyboard.press("Tab")
+    await expect(ann.page.locator("#after")).to_be_focused()
+    await expect(ann.panel).to_be_hidden()
+    await ann.open_panel()
+    await ann.button("Close").focus()
+    await ann.page.keyboard.press("Shift+Tab")
+    await expect(ann.bell).to_be_focused()
+    await expect(ann.panel).to_be_visible()
+
+
+async def test_letters_typed_into_the_pages_own_fields_do_nothing_else(shop: Opens) -> None:
+    bell = '<notification-bell api-key="{api_key}" token-endpoint="/token"><input slot="header"></notification-bell>'
+    ann = await shop(bell=bell)
+    await ann.send("one")
+    await ann.open_panel()
+    await ann.focus_is_on("one")
+    await ann.page.locator("input").focus()
+    await ann.page.keyboard.type("ejkzAI")
+    await expect(ann.page.locator("input")).to_have_value("ejkzAI")
+    await ann.until_counts(0, 1)
+
+
+async def test_arrivals_are_announced_politely_and_together(shop: Opens) -> None:
+    main = '<notification-inbox api-key="{api_key}" token-endpoint="/token"></notification-inbox>'
+    ann = await shop(main=main)
+    region = ann.page.locator("body > [aria-live=polite]")
+    await expect(region).to_have_count(1)  # of all elements of the page, and in the light DOM
+    await ann.named("Notifications")
+    await region.evaluate(
+        "(region) => { window.said = []; new MutationObserver(() => said.push(region.textContent))"
+        ".observe(region, {childList: true}) }"
+    )
+    await ann.send("one", "two", "three")
+    await expect(region).to_have_text("3 new notifications")
+    await ann.send("four")
+    await ann.named("Notifications, 4 unread")
+    await expect(region).to_have_text("1 new notification", timeout=8000)
+    assert await ann.page.evaluate("said") == ["3 new notifications", "1 new notification"]
+
+
+async def test_what_is_there_already_is_not_announced_and_nothing_is_in_a_hidden_page(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one")
+    await ann.named("Notifications, 1 new")
+    await ann.visit()
+    await ann.named("Notifications, 1 new")
+    await ann.hide(True)
+    await ann.send("two")
+    await ann.named("Notifications, 2 new")
+    await ann.moment()
+    await expect(ann.page.locator("body > [aria-live=polite]")).to_be_empty()
+
+
+async def test_an_archive_is_announced_with_its_undo(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one")
+    await ann.open_panel()
+    await ann.focus_is_on("one")
+    await ann.page.keyboard.press("e")
+    await expect(ann.page.locator("body > [aria-live=polite]")).to_have_text("Archived. Press Z to undo.")
+
+
+async def test_arrows_follow_the_reading_direction(shop: Opens) -> None:
+    ann = await shop(direction="rtl")
+    await ann.open_panel()
+    await ann.button("All").focus()
+    await ann.page.keyboard.press("ArrowLeft")
+    await expect(ann.button("Unread")).to_be_focused()
+
+
+async def test_nothing_moves_for_those_who_asked_for_that_and_forced_colours_keep_the_dots(shop: Opens) -> None:
+    ann = await shop(reduced_motion="reduce", forced_colors="active")
+    await ann.send("one", "two")
+    await expect(ann.badge).to_have_text("2")
+    await ann.open_panel()
+    await expect(ann.rows).to_have_count(2)
+    moving = await ann.element.evaluate(
+        "(bell) => bell.shadowRoot.getAnimations().map((animation) => animation.animationName)"
+    )
+    assert set(moving) <= {"appear", "unfold"}  # delays, not movements
+    dot = ann.rows.first.locator(".dot")
+    assert await dot.evaluate("(dot) => getComputedStyle(dot).backgroundColor") != await ann.panel.evaluate(
+        "(panel) => getComputedStyle(panel).backgroundColor"
+    )
+
+
+async def test_times_and_plurals_are_those_of_the_language(shop: Opens) -> None:
+    ann = await shop(lang="pl")
+    await ann.send("jeden", "dwa")
+    await ann.element.evaluate(
+        "(bell) => { bell.strings = {bellNew: {one: '{n} nowe', few: '{n} nowe, few', many: '{n} nowych'}} }"
+    )
+    await ann.named("2 nowe, few")
+    await ann.send("trzy", "cztery", "pięć")
+    await ann.named("5 nowych")
+    await ann.open_panel()
+    time = ann.rows.first.locator("time")
+    await expect(time).to_have_text("teraz")
+    await expect(time).to_have_attribute("title", re.compile(r"20\d\d"))
+    await ann.element.evaluate("(bell) => { bell.lang = 'en' }")
+    await expect(time).to_have_text("now")
+
+
+async def test_a_time_that_is_shown_goes_on(shop: Opens) -> None:
+    ann = await shop()
+    await ann.page.clock.install()
+    await ann.visit()
+    await ann.send("one")
+    await ann.open_panel()
+    time = ann.rows.first.locator("time")
+    await expect(time).to_have_text("now")
+    await ann.page.clock.run_for(180_000)
+    await expect(time).to_have_text(re.compile("[23] min"))

@@ -17,9 +17,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.routing import BaseRoute, Mount, Router
 
 from hub import __version__, keys
 from hub.announcements import Announcements
@@ -28,6 +26,7 @@ from hub.api.announcements import AnnouncementsApi
 from hub.api.callers import Callers
 from hub.api.console import Console
 from hub.api.cors import Cors
+from hub.api.demo import Demo, SignToken
 from hub.api.dialects import feed_dialect, messaging_dialect, no_such_operation
 from hub.api.docs import Docs
 from hub.api.doors import Door
@@ -70,7 +69,6 @@ log = logging.getLogger("bellhub")
 START_S = 30.0
 """How long a start waits for a store that cannot be reached."""
 LOOPBACK = ["localhost", "127.0.0.1", "[::1]"]
-_PAGE_POLICY = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; frame-ancestors 'none'"
 
 
 def store_client(url: str) -> redis.asyncio.Redis:
@@ -81,8 +79,17 @@ def store_client(url: str) -> redis.asyncio.Redis:
 class Hub:
     """The parts of one hub process. `start` and `stop` once; `failed` is set when a part has died."""
 
-    def __init__(self, settings: Settings, *, development: bool = False, signing_key: SigningKey | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        development: bool = False,
+        signing_key: SigningKey | None = None,
+        demo_tokens: SignToken | None = None,
+    ) -> None:
+        """`signing_key`, `demo_tokens`: whose tokens a hub in development mode takes, and signs for its own page."""
         self.settings = settings
+        self.demo_tokens = demo_tokens
         self.failed = asyncio.Event()
         self.directory = Directory(development_project(signing_key) if development else None)
         self.engine = Engine()
@@ -358,7 +365,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
         routes += Console(static / "console.html", callers.is_operator, hub.directory, hub.health, envelope).routes()
     middleware = [Middleware(RequestIds), Middleware(Segments)]
     if hub.identity.development:
-        routes.append(Route("/", _demo(static / "demo.html")))
+        routes += Demo(static / "demo.html", hub.demo_tokens, hub.settings.token_leeway_s).routes()
         # A page elsewhere that a resolver points at this machine has another Host.
         middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK, www_redirect=False))
         middleware.append(Middleware(LocalPages))
@@ -386,13 +393,6 @@ def shipped(name: str) -> Path:
     package = Path(__file__).parent
     installed = package / name
     return installed if installed.is_dir() else package.parent / name
-
-
-def _demo(page: Path) -> Any:
-    async def demo(request: Request) -> Response:
-        return FileResponse(page, headers={"content-security-policy": _PAGE_POLICY, "cache-control": "no-cache"})
-
-    return demo
 
 
 def _timing(settings: Settings) -> Timing:

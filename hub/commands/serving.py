@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def serve(
         raise click.UsageError(f"--dev lets anybody in, so it listens on {here} only, not on {settings.host!r}")
     with hindrances(settings, "stop it, or choose another --data-dir"):
         pem, public = development_key(settings.data_dir) if dev else (None, None)
-        hub = Hub(settings, development=dev, signing_key=public)
+        hub = Hub(settings, development=dev, signing_key=public, demo_tokens=_demo_tokens(pem))
 
         def started(port: int) -> None:
             value, text = _greeting(settings, f"http://{_in_url(settings.host)}:{port}", pem)
@@ -55,6 +56,13 @@ def serve(
             what = error.strerror if isinstance(error, OSError) else f"cannot listen on {settings.host!r}: {error}"
             end(f"{what}; choose another --host or --port", 3)
     sys.exit(code)
+
+
+def _demo_tokens(pem: str | None) -> Callable[[str, int, float], str] | None:
+    """Signs for the demo page with the private key of development mode."""
+    if pem is None:
+        return None
+    return lambda user, ttl_s, now: auth.sign(user, pem, DEV_KID, "ES256", ttl_s, now)
 
 
 def _in_url(host: str) -> str:

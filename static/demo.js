@@ -1,23 +1,70 @@
 /**
- * The demo page of a hub in development mode: two sessions of one user, a send box, and the frames as they pass.
+ * The demo page of a hub in development mode: two devices of one user, a send panel, and the frames as they pass.
  * Everything that came from a hub is put into the page as text, never as markup.
  * @module
  */
 
+import "./bell.js";
 import { BellhubClient } from "./client.js";
 
 const API_KEY = "pk_dev";
 const SECRET_KEY = "sk_dev";
 const CHANNEL = "inbox";
 const SEND = "v1/messaging/notifications";
-/** How long a cut line stays dead, ms: long enough to send something meanwhile. */
-const CUT_MS = 4_000;
-/** Frames kept in a wire log. */
+const COUNTS = `user/v1/channels/${CHANNEL}/feed/counts`;
+/** How long a token that is to expire still lives, s. */
+const LAST_S = 2;
+const BURST = 20;
+/** Frames kept in a log. */
 const FRAMES = 100;
+/** Between a change and asking the hub whether it counts the same, ms: a burst is one question. */
+const CALM_MS = 200;
+
+const MAYA = { id: "maya", type: "user", name: "Maya Lind" };
+const JONAS = { id: "jonas", type: "user", name: "Jonas Berg" };
+const AGENT = { id: "stock-agent", type: "agent", name: "Stock Agent" };
+
+/** What such a shop sends: a text for each category. */
+const SAMPLES = {
+  "chat.message": {
+    title: "Maya Lind",
+    body: "The terracotta pots are in. Shall I put some in the window?",
+    sender: MAYA,
+  },
+  "chat.mention": {
+    title: "Maya mentioned you in #wholesale",
+    body: "Can we promise forty ferns by Friday?",
+    priority: "high",
+    sender: MAYA,
+  },
+  "chat.added": { title: "Jonas added you to #spring-fair", body: "14 people are in it.", priority: "low", sender: JONAS },
+  "order.updated": {
+    title: "Order 1042 has shipped",
+    body: "Two monsteras for M. Okafor arrive tomorrow before noon.",
+    url: "#order-1042",
+    resource: { id: "1042", type: "order" },
+    data: { state: "Shipped" },
+  },
+  "agent.run_completed": {
+    title: "Stock count finished",
+    body: "212 plants counted. Three kinds should be ordered again.",
+    sender: AGENT,
+  },
+  "agent.alert": {
+    title: "Greenhouse 2 is too cold",
+    body: "7 °C and falling: the night heating has not started.",
+    priority: "high",
+    sender: AGENT,
+  },
+  "system.broadcast": {
+    title: "Maintenance on Sunday",
+    body: "Orders cannot be changed from 02:00 to 02:15.",
+    priority: "low",
+  },
+};
+const CATEGORIES = Object.keys(SAMPLES);
 
 const $ = (selector, root = document) => root.querySelector(selector);
-const fromTemplate = (id) => $(`#${id}`).content.firstElementChild.cloneNode(true);
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 /** The way to the hub, with a knife. `open` stands in for the `WebSocket` constructor. */
 class Line {
@@ -38,6 +85,13 @@ class Line {
   mend() {
     this.#cut = false;
   }
+
+  /** @returns {boolean} whether there was a socket to say it on */
+  say(frame) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
 }
 
 /** What a socket is without a network: soon closed. */
@@ -47,159 +101,6 @@ function deadSocket() {
   return socket;
 }
 
-/** One session: a window with a bell, and its wire log. */
-class Pane {
-  element = fromTemplate("pane");
-  #line = new Line();
-  #client;
-  #bell = $(".bell", this.element);
-  #panel = $(".panel", this.element);
-  #list = $(".entries", this.element);
-  /** The row of each entry shown, by id. */
-  #rows = new Map();
-  /** The cursor up to which this bell has reported everything as seen. */
-  #seen = null;
-
-  constructor(name, user) {
-    // Each pane plays a device of its own: it shares neither a socket nor a storage with the other.
-    const device = { tabs: false, storage: null, WebSocket: constructorOf(this.#line) };
-    this.#client = new BellhubClient({ apiKey: API_KEY, channel: CHANNEL, user, ...device });
-    $(".name", this.element).textContent = name;
-    this.element.setAttribute("aria-label", name);
-    this.#listen();
-    this.#showState({ state: "idle" });
-    this.#showInbox();
-    this.#client.connect();
-  }
-
-  close() {
-    this.#client.close();
-    this.element.remove();
-  }
-
-  #listen() {
-    this.#client.addEventListener("state", ({ detail }) => this.#showState(detail));
-    this.#client.addEventListener("change", () => this.#showInbox());
-    this.#client.addEventListener("frame", ({ detail }) => this.#showFrame(detail));
-    this.#client.addEventListener("error", ({ detail }) => this.#complain(detail.error));
-    this.#bell.addEventListener("click", () => this.#toggle(this.#panel.hidden));
-    this.#panel.addEventListener("keydown", ({ key }) => key === "Escape" && this.#toggle(false));
-    this.#list.addEventListener("click", (event) => this.#act(event.target.closest("[data-verb]")));
-    $(".all-read", this.element).addEventListener("click", () => this.#ask(this.#client.markAll("read")));
-    $(".older", this.element).addEventListener("click", () => this.#ask(this.#client.older()));
-    $(".cut", this.element).addEventListener("click", ({ target }) => this.#cut(target));
-  }
-
-  #toggle(open) {
-    this.#panel.hidden = !open;
-    this.#bell.setAttribute("aria-expanded", String(open));
-    if (open) this.look();
-    else this.#bell.focus();
-  }
-
-  /** Everything in an open bell is seen, but only what is in it: what arrives later is not. */
-  look() {
-    const { counts, cursor } = this.#client.getSnapshot();
-    if (this.#panel.hidden || document.hidden || counts.unseen === 0 || cursor === this.#seen) return;
-    this.#seen = cursor;
-    this.#ask(this.#client.markAll("seen", { upto: cursor }));
-  }
-
-  #act(button) {
-    if (button) this.#ask(this.#client.mark(button.dataset.verb, [button.closest("li").dataset.id]));
-  }
-
-  #cut(button) {
-    button.disabled = true;
-    this.#line.cut();
-    setTimeout(() => {
-      this.#line.mend();
-      button.disabled = false;
-      if (this.#client.getSnapshot().state === "reconnecting") this.#client.connect();
-    }, CUT_MS);
-  }
-
-  async #ask(answer) {
-    this.#complain(null);
-    try {
-      await answer;
-    } catch (error) {
-      // A client that was closed has no page to complain on.
-      if (error.code !== "closed") this.#complain(error);
-    }
-  }
-
-  #complain(error) {
-    $(".problem", this.element).textContent = error === null ? "" : error.message;
-  }
-
-  #showState({ state, reason }) {
-    const status = $(".status", this.element);
-    status.textContent = state === "closed" && reason ? `closed: ${reason}` : state;
-    status.dataset.state = state;
-  }
-
-  #showInbox() {
-    const { entries, counts, more } = this.#client.getSnapshot();
-    for (const cell of this.element.querySelectorAll("[data-count]")) {
-      cell.textContent = counts[cell.dataset.count];
-    }
-    this.#showBadge(counts.unseen);
-    this.#showRows(entries);
-    $(".empty", this.element).hidden = entries.length > 0;
-    $(".older", this.element).hidden = !more;
-    $(".all-read", this.element).disabled = counts.unread === 0;
-    this.look();
-  }
-
-  #showBadge(unseen) {
-    const badge = $(".badge", this.element);
-    badge.textContent = unseen > 99 ? "99+" : String(unseen);
-    badge.hidden = unseen === 0;
-    this.#bell.setAttribute("aria-label", unseen === 0 ? "Notifications" : `Notifications, ${unseen} unseen`);
-  }
-
-  /** Rows are kept and only moved when they must be: a rebuilt list would lose the focus. */
-  #showRows(entries) {
-    const focus = this.#focusAfter(new Set(entries.map((entry) => entry.id)));
-    const rows = new Map(entries.map((entry) => [entry.id, this.#rows.get(entry.id) ?? fromTemplate("entry")]));
-    for (const [id, row] of this.#rows) if (!rows.has(id)) row.remove();
-    entries.forEach((entry, place) => {
-      const row = rows.get(entry.id);
-      if (this.#list.children[place] !== row) this.#list.insertBefore(row, this.#list.children[place] ?? null);
-      showEntry(row, entry);
-    });
-    this.#rows = rows;
-    focus?.focus();
-  }
-
-  /** Where the keyboard goes on when its row leaves: to the same button of the next row, or to the bell. */
-  #focusAfter(staying) {
-    const button = document.activeElement;
-    const row = this.#list.contains(button) ? button.closest("li") : null;
-    if (row === null || staying.has(row.dataset.id)) return null;
-    const { verb } = button.dataset;
-    const neighbours = [row.nextElementSibling, row.previousElementSibling];
-    const next = neighbours.find((other) => staying.has(other?.dataset.id));
-    return next ? $(`[data-verb="${verb}"]`, next) : this.#bell;
-  }
-
-  #showFrame({ direction, frame, size }) {
-    const item = fromTemplate("frame");
-    item.dataset.direction = direction;
-    $(".way", item).textContent = direction === "in" ? "↓" : "↑";
-    $(".type", item).textContent = frame.type;
-    $(".brief", item).textContent = brief(frame);
-    $(".size", item).textContent = `${size} B`;
-    $("details", item).addEventListener("toggle", () => {
-      $("pre", item).textContent = JSON.stringify(frame, null, 2);
-    });
-    const log = $(".frames", this.element);
-    log.prepend(item);
-    if (log.children.length > FRAMES) log.lastElementChild.remove();
-  }
-}
-
 /** `new` on a function that returns an object gives that object. */
 function constructorOf(line) {
   return function (address, protocols) {
@@ -207,30 +108,52 @@ function constructorOf(line) {
   };
 }
 
-function showEntry(row, entry) {
-  const title = entry.data.title ?? entry.notiflow_handle;
-  const unread = entry.read_at === null;
-  row.dataset.id = entry.id;
-  row.dataset.priority = entry.priority;
-  row.dataset.status = entry.status;
-  row.classList.toggle("unread", unread);
-  $(".title", row).textContent = title;
-  $(".text", row).textContent = entry.data.body ?? "";
-  $(".category", row).textContent = entry.category ?? "";
-  $(".unread-word", row).hidden = !unread;
-  const time = $("time", row);
-  time.dateTime = entry.sent_at;
-  time.textContent = clock.format(new Date(entry.sent_at));
-  // `disabled` would throw the focus away.
-  $('[data-verb="read"]', row).setAttribute("aria-disabled", String(!unread));
-  for (const button of row.querySelectorAll(".actions button")) {
-    button.setAttribute("aria-label", `${button.textContent}: ${title}`);
+async function fetchToken(user, lives_s = 3600) {
+  const answer = await fetch(`demo/token?${new URLSearchParams({ user, lives_s })}`, { cache: "no-store" });
+  if (!answer.ok) throw new Error((await answer.text()).trim());
+  return answer.text();
+}
+
+/** A log of frames. */
+class Wire {
+  #list;
+  #sum;
+  #count = 0;
+  #bytes = 0;
+
+  constructor(name) {
+    this.#list = $(`.frames[data-of="${name}"]`);
+    this.#sum = $(".sum", this.#list.parentElement);
+  }
+
+  clear() {
+    this.#count = this.#bytes = 0;
+    this.#list.replaceChildren();
+    this.#sum.textContent = "none yet";
+  }
+
+  /** `by`: who is at the other end, the hub or the tab that has the socket. */
+  show({ direction, frame, size }, by = "hub") {
+    const item = $("#frame").content.firstElementChild.cloneNode(true);
+    item.dataset.direction = direction;
+    item.dataset.by = by;
+    $(".way", item).textContent = direction === "in" ? "↓" : "↑";
+    $(".way", item).title = direction === "in" ? `from the ${by}` : `to the ${by}`;
+    $(".type", item).textContent = frame.type;
+    $(".brief", item).textContent = by === "hub" ? brief(frame) : `${brief(frame)} (between tabs)`;
+    $(".size", item).textContent = `${size} B`;
+    $("details", item).addEventListener("toggle", () => {
+      $("pre", item).textContent = JSON.stringify(frame, null, 2);
+    });
+    this.#list.prepend(item);
+    if (this.#list.children.length > FRAMES) this.#list.lastElementChild.remove();
+    this.#bytes += size;
+    this.#sum.textContent = `${++this.#count} · ${(this.#bytes / 1000).toFixed(1)} kB`;
   }
 }
 
 /** What a frame is about, in a few words. */
-function brief(frame) {
-  const { mode, verbs, ids, upto, reason, code, missed, entry, changed } = frame;
+function brief({ mode, verbs, ids, upto, reason, code, missed, entry, changed, token, user, expires_at }) {
   if (mode) return missed === undefined ? mode : `${mode}, ${missed} missed`;
   if (verbs) return `${verbs.join(" + ")} × ${ids.length}`;
   if (changed) return `${changed.length} changed`;
@@ -238,70 +161,310 @@ function brief(frame) {
   if (upto) return "everything so far";
   if (entry) return entry.data.title ?? "";
   if (reason || code) return [code, reason].filter(Boolean).join(" ");
-  return "";
+  if (token) return "token";
+  return user ?? (expires_at ? `ends ${clock.format(new Date(expires_at))}` : "");
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+
+/** One device: a client with a line of its own, what it says, and its knobs. */
+class Device {
+  #element;
+  #line = new Line();
+  #wire;
+  #options;
+  /** @type {BellhubClient | null} */
+  #client = null;
+  #user = "";
+  #cut = false;
+  /** Ids of entries, and when they came. */
+  arrivals = new Map();
+
+  constructor(name, options) {
+    this.name = name;
+    this.#options = options;
+    this.#wire = new Wire(name);
+    this.#element = $(`#${name}`);
+    $(".cut", this.#element).addEventListener("click", () => this.#knife());
+    $(".expire", this.#element).addEventListener("click", () => this.#expire());
+  }
+
+  get snapshot() {
+    return this.#client?.getSnapshot();
+  }
+
+  get isCut() {
+    return this.#cut;
+  }
+
+  /** Another user: another client, for the element too. */
+  signIn(user, element, changed) {
+    this.#client?.close();
+    if (this.#cut) this.#knife();
+    this.#wire.clear();
+    this.arrivals.clear();
+    this.#user = user;
+    const client = new BellhubClient({
+      apiKey: API_KEY,
+      channel: CHANNEL,
+      user,
+      getToken: () => fetchToken(user),
+      WebSocket: constructorOf(this.#line),
+      ...this.#options,
+    });
+    client.addEventListener("frame", ({ detail }) => this.#frame(detail));
+    client.addEventListener("notification", ({ detail }) => {
+      this.arrivals.set(detail.entry.id, performance.now());
+      showSent();
+    });
+    client.addEventListener("error", ({ detail }) => this.#say(detail.error.message));
+    client.subscribe(() => {
+      this.#showState();
+      changed();
+    });
+    this.#client = element.client = client;
+    client.connect();
+    this.#showState();
+    return client;
+  }
+
+  #knife() {
+    this.#cut = !this.#cut;
+    const button = $(".cut", this.#element);
+    button.setAttribute("aria-pressed", String(this.#cut));
+    button.textContent = this.#cut ? "Mend network" : "Cut network";
+    if (this.#cut) {
+      this.#line.cut();
+      this.#say("No network. Marks are kept, and sent later.");
+    } else {
+      this.#line.mend();
+      this.#client?.connect();
+    }
+    this.#showState();
+  }
+
+  /** The session goes on with a token that ends at once: the client will be told, and fetch another. */
+  async #expire() {
+    const token = await fetchToken(this.#user, LAST_S);
+    const frame = { type: "refresh", ref: "expire", token };
+    if (!this.#line.say(frame)) return this.#say("No socket here: cut, or another tab has it.");
+    this.#wire.show({ direction: "out", frame: { ...frame, token: "…" }, size: JSON.stringify(frame).length });
+    this.#say("The token is about to end…");
+  }
+
+  #frame(detail) {
+    this.#wire.show(detail, this.snapshot?.role === "follower" ? "tab" : "hub");
+    const { type, mode, missed, ref } = detail.frame;
+    if (type === "refreshed" && ref !== "expire") this.#say("Token renewed, on the open socket.");
+    if (type === "subscribed" && mode === "replay") this.#say(`Back again: caught up on ${missed} missed.`);
+    else if (type === "subscribed" && mode === "live") this.#say("Back again: nothing was missed.");
+  }
+
+  #say(text) {
+    $(".said", this.#element).textContent = text;
+  }
+
+  #showState() {
+    const { state, reason, role, pending } = this.snapshot;
+    const status = $(".status", this.#element);
+    const extra = state === "closed" ? reason?.reason : pending > 0 ? `${pending} to send` : role === "solo" ? "" : role;
+    status.textContent = [state, extra].filter(Boolean).join(", ");
+    status.dataset.state = state;
+  }
 }
 
 // ---- the page ----------------------------------------------------------------------------------------
 
-const sendForm = $("#send");
-let panes = [];
+const form = $("#send");
+const laptop = new Device("laptop", {});
+// A device of its own: it shares neither a socket nor a storage with the tabs of this browser.
+const phone = new Device("phone", { tabs: false, storage: null });
+const devices = [laptop, phone];
+
+/** Who is signed in. */
+let me = "";
+/** What was sent last, and when. */
+let sent = { ids: /** @type {string[]} */ ([]), start: 0 };
 
 function signIn() {
-  for (const pane of panes) pane.close();
-  panes = ["Laptop", "Phone"].map((name) => new Pane(name, user()));
-  $("#panes").append(...panes.map((pane) => pane.element));
-  showCurl();
+  me = $("#user").value.trim();
+  sent = { ids: [], start: 0 };
+  const client = laptop.signIn(me, $("notification-bell"), changed);
+  client.addEventListener("notification", ({ detail }) => showOrder(detail.entry));
+  phone.signIn(me, $("notification-inbox"), changed);
+  $(".avatar").textContent = [...me][0].toUpperCase();
+  $(".me").textContent = me;
+  showCode();
+  changed();
 }
 
-function user() {
-  return $("#user").value.trim();
+/** The product itself listens, too. */
+function showOrder({ resource, data }) {
+  const row = resource?.type === "order" ? document.getElementById(`order-${resource.id}`) : null;
+  if (!row || typeof data.state !== "string") return;
+  const state = $(".state", row);
+  state.textContent = data.state;
+  state.dataset.fresh = "";
+}
+
+function changed() {
+  const { unseen } = phone.snapshot?.counts ?? { unseen: 0 };
+  const badge = $(".tabs .badge");
+  badge.textContent = unseen > 99 ? "99+" : String(unseen);
+  badge.hidden = unseen === 0;
+  for (const { name, snapshot } of devices) showCounts(name, snapshot?.counts);
+  clearTimeout(asking);
+  asking = setTimeout(compare, CALM_MS);
+}
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let asking;
+let asked = 0;
+
+/** Does the hub count what the devices show? */
+async function compare() {
+  const mine = ++asked;
+  const verdict = $("#verdict");
+  try {
+    const token = await fetchToken(me);
+    const headers = { "x-notiflows-api-key": API_KEY, "x-notiflows-user-key": token };
+    const answer = await fetch(COUNTS, { headers, cache: "no-store" });
+    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    const { unseen, unread, total } = await answer.json();
+    // An older answer that comes late is none.
+    if (mine !== asked) return;
+    const truth = { unseen, unread, total };
+    showCounts("hub", truth);
+    const behind = devices.filter(({ snapshot }) => !same(snapshot?.counts, truth)).map(({ name }) => name);
+    verdict.dataset.agree = String(behind.length === 0);
+    verdict.textContent = behind.length === 0 ? "All three agree" : `Not up to date: ${behind.join(", ")}`;
+  } catch (error) {
+    delete verdict.dataset.agree;
+    verdict.textContent = `The hub does not answer: ${error.message}`;
+  }
+}
+
+function same(counts, truth) {
+  return Boolean(counts) && Object.keys(truth).every((key) => counts[key] === truth[key]);
+}
+
+function showCounts(name, counts) {
+  const { unseen, unread, total } = counts ?? { unseen: "", unread: "", total: "" };
+  const cells = document.querySelectorAll(`.agree [data-of="${name}"] td`);
+  [unseen, unread, total].forEach((count, at) => (cells[at].textContent = String(count)));
+}
+
+/** The texts of a category, until somebody writes their own. */
+function fill() {
+  const sample = SAMPLES[form.elements.category.value];
+  form.elements.title.value = sample.title;
+  form.elements.body.value = sample.body;
+  form.elements.priority.value = sample.priority ?? "normal";
+  showCode();
 }
 
 function notification() {
-  const { category, title, body, priority } = Object.fromEntries(new FormData(sendForm));
-  const notification = { category, target: { type: "user", id: user() }, title, body, priority };
-  if (body === "") delete notification.body;
-  return notification;
+  const { title: _, body: __, priority: ___, ...sample } = SAMPLES[form.elements.category.value];
+  const { category, title, body, priority } = Object.fromEntries(new FormData(form));
+  return { category, target: { type: "user", id: me }, title, ...(body && { body }), priority, ...sample };
 }
 
-async function send() {
+/** One of a burst: all categories in turn. */
+function nth(number) {
+  const category = CATEGORIES[number % CATEGORIES.length];
+  return { category, target: { type: "user", id: me }, ...SAMPLES[category] };
+}
+
+/** @returns {Promise<string>} the id */
+async function send(body) {
   const response = await fetch(SEND, {
     method: "POST",
     headers: { Authorization: `Bearer ${SECRET_KEY}`, "Content-Type": "application/json" },
-    body: JSON.stringify(notification()),
+    body: JSON.stringify(body),
   });
   const answer = await response.json();
   if (!response.ok) throw new Error(answer.error?.message ?? `HTTP ${response.status}`);
   return answer.id;
 }
 
-function showCurl() {
+async function sendAll(bodies) {
+  const start = performance.now();
+  $("#sent").textContent = "Sending…";
+  try {
+    sent = { ids: await Promise.all(bodies.map(send)), start };
+    showSent();
+  } catch (error) {
+    $("#sent").textContent = `Not sent: ${error.message}`;
+  }
+  changed();
+}
+
+function showSent() {
+  if (sent.ids.length > 0) $("#sent").textContent = `${sent.ids.length} sent. ${devices.map(arrived).join(", ")}.`;
+}
+
+/** How long after the send a device had all of it. */
+function arrived({ name, arrivals, isCut }) {
+  const times = sent.ids.map((id) => arrivals.get(id)).filter(Boolean);
+  const Name = name[0].toUpperCase() + name.slice(1);
+  if (times.length < sent.ids.length) return `${Name}: ${isCut ? "cut off" : "on the way"}`;
+  return `${Name}: ${Math.max(1, Math.round(Math.max(...times) - sent.start))} ms`;
+}
+
+function showCode() {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const attribute = (text) => `"${text.replaceAll("&", "&amp;").replaceAll('"', "&quot;")}"`;
+  const here = (path) => new URL(path, document.baseURI).href;
+  $("#snippet").textContent = [
+    `<script type="module" src="${here("static/bell.js")}"></script>`,
+    `<notification-bell api-key="${API_KEY}" user=${attribute(me)}>`,
+    `</notification-bell>`,
+  ].join("\n");
   $("#curl").textContent = [
-    `curl ${new URL(SEND, document.baseURI).href}`,
+    `curl ${here(SEND)}`,
     `-H ${quoted(`Authorization: Bearer ${SECRET_KEY}`)}`,
     `-H ${quoted("Content-Type: application/json")}`,
     `-d ${quoted(JSON.stringify(notification()))}`,
   ].join(" \\\n  ");
 }
 
+function showScreen(name) {
+  for (const tab of document.querySelectorAll(".tabs button")) {
+    const here = tab.dataset.screen === name;
+    if (here) tab.setAttribute("aria-current", "page");
+    else tab.removeAttribute("aria-current");
+    $(`.screen.${tab.dataset.screen}`).hidden = !here;
+  }
+}
+
 $("#sign-in").addEventListener("submit", (event) => {
   event.preventDefault();
   signIn();
 });
-
-sendForm.addEventListener("submit", async (event) => {
+form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const note = $("#sent");
-  try {
-    note.textContent = `sent: ${await send()}`;
-  } catch (error) {
-    note.textContent = `not sent: ${error.message}`;
-  }
+  sendAll([notification()]);
+});
+form.addEventListener("input", ({ target }) => (target.name === "category" ? fill() : showCode()));
+$("#burst").addEventListener("click", () => sendAll(Array.from({ length: BURST }, (_, number) => nth(number))));
+$(".tabs").addEventListener("click", ({ target }) => {
+  const tab = target.closest("button");
+  if (tab) showScreen(tab.dataset.screen);
+});
+$("notification-inbox").strings = { markAll: "Read {n}" };
+// The links of the notifications lead into the laptop's product.
+$("notification-inbox").addEventListener("bell-click", (event) => event.preventDefault());
+$("#theme").addEventListener("click", () => {
+  const { dataset } = document.documentElement;
+  const dark = dataset.theme ? dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  dataset.theme = dark ? "light" : "dark";
+});
+document.addEventListener("click", ({ target }) => {
+  const { copy } = target.dataset ?? {};
+  if (copy) navigator.clipboard.writeText($(`#${copy}`).textContent);
 });
 
-sendForm.addEventListener("input", showCurl);
-document.addEventListener("visibilitychange", () => panes.forEach((pane) => pane.look()));
-$("#copy").addEventListener("click", () => navigator.clipboard.writeText($("#curl").textContent));
-
+$("#user").value = new URLSearchParams(location.search).get("user")?.trim() || "ann";
+$(".island time").textContent = new Intl.DateTimeFormat(undefined, { timeStyle: "short" }).format(new Date());
+fill();
 signIn();

@@ -1,11 +1,13 @@
-"""The demo page against a real hub: two sessions of one user in a real browser."""
+"""The demo page against a real hub: a laptop and a phone of one user, with all that can happen to their lines."""
 
 import asyncio
+import itertools
 import re
 import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -14,7 +16,15 @@ from playwright.async_api import Browser, Locator, Page, Route, expect
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 BACK_MS = 15_000
-"""A cut line is dead for four seconds; then a client is back at once."""
+CATEGORIES = {
+    "chat.message": "normal",
+    "chat.mention": "high",
+    "chat.added": "low",
+    "order.updated": "normal",
+    "agent.run_completed": "normal",
+    "agent.alert": "high",
+    "system.broadcast": "low",
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -40,238 +50,363 @@ async def address(hub: asyncio.subprocess.Process, log: Path) -> str:
     raise AssertionError(f"the hub ended with {await hub.wait()}: {log.read_text()}")
 
 
-class Pane:
-    """One of the two sessions on the page, as a person sees it."""
+class Device:
+    """One of the two devices on the page, as a person sees it."""
 
-    def __init__(self, page: Page, name: str) -> None:
-        self.root = page.locator(".pane", has=page.get_by_role("heading", name=name))
-        self.bell = self.root.get_by_role("button", name="Notifications")
-        self.badge = self.root.locator(".badge")
-        self.panel = self.root.get_by_role("dialog", name="Notifications")
-        self.rows = self.panel.get_by_role("listitem")
+    def __init__(self, page: Page, name: str, element: str) -> None:
+        self.root = page.get_by_role("region", name=name, exact=True)
+        self.element = page.locator(element)
+        self.status = self.root.locator(".status")
+        self.said = self.root.locator(".said")
+        self.list = self.element.locator(".panel")
+        self.rows = self.list.get_by_role("listitem")
         self.titles = self.rows.locator(".title")
-        self.status = self.root.get_by_role("status")
+        self._wire = page.get_by_role("region", name=f"Frames of the {name.lower()}").get_by_role("list")
 
     def row(self, title: str) -> Locator:
         return self.rows.filter(has_text=title)
 
-    async def act(self, title: str, action: str) -> None:
-        await self.panel.get_by_role("button", name=f"{action}: {title}").click()
+    async def read(self, title: str) -> None:
+        await self.row(title).hover()
+        await self.list.get_by_role("button", name=f"Mark read: {title}").click()
 
-    async def counts(self, unseen: int, unread: int, total: int) -> None:
-        """Waits until the pane shows these counts."""
-        await expect(self.root.locator("[data-count]")).to_have_text([str(unseen), str(unread), str(total)])
+    async def press(self, knob: str) -> None:
+        await self.root.get_by_role("button", name=knob).click()
+
+    async def connected(self) -> None:
+        await expect(self.status).to_contain_text("connected", timeout=BACK_MS)
 
     def frames(self, text: str) -> Locator:
-        return self.root.get_by_role("list", name="Frames").locator("summary", has_text=text)
+        return self._wire.locator("summary", has_text=text)
+
+    async def snapshot(self) -> dict[str, Any]:
+        """What its client holds: counts, and the state of each entry."""
+        return await self.element.evaluate(
+            """(element) => {
+              const { counts, entries } = element.current.getSnapshot();
+              return { counts: {...counts}, entries: entries.map(({id, status}) => [id, status]) };
+            }"""
+        )
 
 
 class Demo:
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, url: str) -> None:
         self.page = page
+        self.url = url
+        self.user = ""
         self.problems: list[str] = []
+        self.asked: list[str] = []
         page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.left, self.right = Pane(page, "Laptop"), Pane(page, "Phone")
+        page.on("request", lambda request: self.asked.append(request.url))
+        self.laptop = Device(page, "Laptop", "notification-bell")
+        self.phone = Device(page, "Phone", "notification-inbox")
+        self.devices = (self.laptop, self.phone)
+        self.bell = self.laptop.element.locator(".bell")
+        self.laptop_badge = self.laptop.element.locator(".badge")
+        self.inbox_tab = self.phone.root.get_by_role("button", name="Inbox")
+        self.phone_badge = self.inbox_tab.locator(".badge")
+        self.note = page.locator("#sent")
+        self.verdict = page.locator("#verdict")
+
+    async def visit(self, user: str) -> None:
+        self.user = user
+        await self.page.goto(f"{self.url}?user={user}")
+        for device in self.devices:
+            await device.connected()
 
     async def sign_in(self, user: str) -> None:
+        self.user = user
         await self.page.get_by_label("User").fill(user)
         await self.page.get_by_role("button", name="Sign in").click()
-        for pane in (self.left, self.right):
-            await expect(pane.status).to_have_text("connected")
+        for device in self.devices:
+            await device.connected()
 
     async def send(self, *titles: str) -> None:
-        """Sends through the page's own box, one after the other."""
-        note = self.page.locator("#sent")
+        """Sends through the page's own panel, one after the other."""
         for title in titles:
-            before = await note.text_content()
             await self.page.get_by_label("Title").fill(title)
-            await self.page.get_by_role("button", name="Send").click()
-            await expect(note).not_to_have_text(before or "-")
-            await expect(note).to_contain_text("sent: ")
+            async with self.page.expect_response("**/v1/messaging/notifications") as answer:
+                await self.page.get_by_role("button", name="Send", exact=True).click()
+            assert (await answer.value).status == 202
+
+    async def badges(self, text: str) -> None:
+        """Waits until both devices show this badge; an empty one is hidden."""
+        for badge in (self.laptop_badge, self.phone_badge):
+            await (expect(badge).to_have_text(text) if text else expect(badge).to_be_hidden())
+
+    async def open(self) -> None:
+        await self.bell.click()
+        await expect(self.laptop.list).to_be_visible()
+
+    async def feed(self) -> dict[str, Any]:
+        """The user's feed over REST."""
+        answer = await self.page.request.get(
+            f"{self.url}user/v1/channels/inbox/feed/entries?limit=100",
+            headers={"x-notiflows-api-key": "pk_dev", "x-notiflows-user-id": self.user},
+        )
+        assert answer.status == 200, await answer.text()
+        return await answer.json()
+
+    async def agree(self) -> None:
+        """Waits until both devices hold what REST answers, and the page says so."""
+        async with asyncio.timeout(15):
+            while True:
+                feed = await self.truth()
+                if [await device.snapshot() for device in self.devices] == [feed, feed]:
+                    break
+                await self.page.wait_for_timeout(50)
+        counts = [str(count) for count in feed["counts"].values()]
+        await expect(self.page.locator(".agree tbody td")).to_have_text(counts * 3)
+        await expect(self.verdict).to_have_text("All three agree")
+
+    async def truth(self) -> dict[str, Any]:
+        feed = await self.feed()
+        items = feed["items"]
+        counts = {"unseen": feed["total_unseen"], "unread": feed["total_unread"], "total": len(items)}
+        return {"counts": counts, "entries": [[item["id"], item["status"]] for item in items]}
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def demo(browser: Browser, hub_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Demo]:
-    """The page with a user of this test's own in both panes. Nothing may be logged as an error by the browser."""
-    page = await browser.new_page()
-    demo = Demo(page)
-    await page.goto(hub_url)
-    await demo.sign_in(re.sub(r"\W", "-", request.node.name)[-40:])
+    """The page with a user of this test's own. At the end both devices and REST agree, nothing was asked of anybody
+    but the hub, and the browser has logged no error."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    demo = Demo(page, hub_url)
+    await demo.visit(re.sub(r"\W", "-", request.node.name)[-40:])
     yield demo
-    await page.close()
+    await demo.agree()
+    await context.close()
+    assert [url for url in demo.asked if not url.startswith(hub_url)] == []
     assert demo.problems == []
 
 
-async def test_both_sessions_get_a_notification_and_its_badge(demo: Demo) -> None:
+async def test_both_devices_get_a_notification_and_its_badge(demo: Demo) -> None:
     await demo.send("Order shipped")
-    for pane in (demo.left, demo.right):
-        await expect(pane.badge).to_have_text("1")
-        await expect(pane.root.get_by_role("button", name="Notifications, 1 unseen")).to_be_visible()
-        await pane.counts(1, 1, 1)
-        await expect(pane.frames("entry")).to_have_count(1)
+    await demo.badges("1")
+    await expect(demo.bell).to_have_accessible_name("Notifications, 1 new")
+    for device in demo.devices:
+        await expect(device.frames("entry")).to_have_count(1)
+    await expect(demo.note).to_contain_text(re.compile(r"1 sent\. Laptop: \d+ ms, Phone: \d+ ms"))
 
 
-async def test_opening_one_bell_marks_as_seen_in_both(demo: Demo) -> None:
+async def test_opening_the_bell_marks_as_seen_on_the_phone(demo: Demo) -> None:
     await demo.send("one", "two")
-    await expect(demo.right.badge).to_have_text("2")
-    await demo.left.bell.click()
-    await expect(demo.left.titles).to_have_text(["two", "one"])
-    await expect(demo.right.badge).to_be_hidden()
-    await demo.right.counts(0, 2, 2)
+    await demo.badges("2")
+    await demo.open()
+    await expect(demo.laptop.titles).to_have_text(["two", "one"])
+    await demo.badges("")
 
 
-async def test_what_arrives_in_an_open_bell_is_seen_at_once(demo: Demo) -> None:
-    await demo.left.bell.click()
+async def test_what_arrives_in_an_open_inbox_is_seen_by_the_laptop(demo: Demo) -> None:
+    await demo.inbox_tab.click()
     await demo.send("one")
-    await demo.right.counts(0, 1, 1)
-    await expect(demo.left.row("one")).to_have_attribute("data-status", "seen")
+    await expect(demo.phone.titles).to_have_text(["one"])
+    await expect(demo.bell).to_have_accessible_name("Notifications, 1 unread")
 
 
-async def test_read_in_one_session_shows_as_read_in_the_other(demo: Demo) -> None:
+async def test_read_on_the_phone_is_read_on_the_laptop(demo: Demo) -> None:
     await demo.send("one", "two")
-    await demo.left.bell.click()
-    await demo.right.bell.click()
-    await expect(demo.right.row("one").get_by_text("Unread")).to_be_attached()
-    await demo.left.act("one", "Read")
-    await expect(demo.right.row("one")).to_have_attribute("data-status", "read")
-    await expect(demo.right.row("one").locator(".unread-word")).to_be_hidden()
-    await expect(demo.right.row("two")).to_have_attribute("data-status", "seen")
-    await demo.right.counts(0, 1, 2)
+    await demo.inbox_tab.click()
+    await demo.phone.read("one")
+    await expect(demo.bell).to_have_accessible_name("Notifications, 1 unread")
+    await demo.open()
+    await expect(demo.laptop.list.get_by_role("button", name="Mark 1 read")).to_be_visible()
 
 
-async def test_a_click_on_an_entry_reads_it(demo: Demo) -> None:
-    await demo.send("one")
-    await demo.left.bell.click()
-    await demo.left.row("one").locator(".open").click()
-    await demo.right.counts(0, 0, 1)
-    await expect(demo.right.frames("click")).to_have_count(1)
-
-
-@pytest.mark.parametrize("action", ["Archive", "Dismiss"])
-async def test_an_archived_or_dismissed_entry_leaves_both_lists(demo: Demo, action: str) -> None:
+async def test_archived_on_the_phone_leaves_the_laptop(demo: Demo) -> None:
     await demo.send("one", "two")
-    await demo.left.bell.click()
-    await demo.right.bell.click()
-    await demo.left.act("one", action)
-    for pane in (demo.left, demo.right):
-        await expect(pane.titles).to_have_text(["two"])
-        await pane.counts(0, 1, 1)
+    await demo.inbox_tab.click()
+    await demo.phone.row("one").hover()
+    await demo.phone.list.get_by_role("button", name="Archive: one").click()
+    await demo.open()
+    for device in demo.devices:
+        await expect(device.titles).to_have_text(["two"])
 
 
-async def test_mark_all_read_reads_everything_in_both(demo: Demo) -> None:
-    await demo.send("one", "two", "three")
-    await demo.left.bell.click()
-    await demo.left.panel.get_by_role("button", name="Mark all read").click()
-    for pane in (demo.left, demo.right):
-        await pane.counts(0, 0, 3)
-    await expect(demo.left.panel.get_by_role("button", name="Mark all read")).to_be_disabled()
-
-
-async def test_a_cut_session_says_so_and_catches_up_on_what_it_missed(demo: Demo) -> None:
+async def test_a_device_that_is_cut_off_says_so_and_catches_up_on_what_it_missed(demo: Demo) -> None:
     await demo.send("before")
-    await expect(demo.left.badge).to_have_text("1")
-    await demo.left.root.get_by_role("button", name="Cut").click()
-    await expect(demo.left.status).to_have_text("reconnecting")
+    await demo.badges("1")
+    await demo.laptop.press("Cut network")
+    await expect(demo.laptop.status).to_contain_text("reconnecting")
     await demo.send("missed one", "missed two")
-    await expect(demo.right.badge).to_have_text("3")
-    await expect(demo.left.badge).to_have_text("1")
+    await expect(demo.phone_badge).to_have_text("3")
+    await expect(demo.laptop_badge).to_have_text("1")
+    await expect(demo.note).to_contain_text("Laptop: cut off")
+    await expect(demo.verdict).to_have_text("Not up to date: laptop")
 
-    await expect(demo.left.status).to_have_text("connected", timeout=BACK_MS)
-    await expect(demo.left.badge).to_have_text("3")
-    await demo.left.bell.click()
-    await expect(demo.left.titles).to_have_text(["missed two", "missed one", "before"])
-    await expect(demo.left.frames("replay, 2 missed")).to_have_count(1)
+    await demo.laptop.press("Mend network")
+    await demo.laptop.connected()
+    await demo.badges("3")
+    await expect(demo.laptop.said).to_have_text("Back again: caught up on 2 missed.")
+    await demo.open()
+    await expect(demo.laptop.titles).to_have_text(["missed two", "missed one", "before"])
+    await expect(demo.laptop.frames("replay, 2 missed")).to_have_count(1)
 
 
-async def test_a_mark_made_while_cut_is_delivered_after_coming_back(demo: Demo) -> None:
+async def test_a_mark_made_without_a_network_is_shown_at_once_and_sent_later(demo: Demo) -> None:
     await demo.send("one")
-    await demo.left.bell.click()
-    await demo.left.counts(0, 1, 1)
-    await demo.left.root.get_by_role("button", name="Cut").click()
-    await expect(demo.left.status).to_have_text("reconnecting")
-    await demo.left.act("one", "Read")
-    await expect(demo.left.status).to_have_text("connected", timeout=BACK_MS)
-    await demo.right.counts(0, 0, 1)
+    await demo.inbox_tab.click()
+    await demo.badges("")
+    await demo.phone.press("Cut network")
+    await expect(demo.phone.status).to_contain_text("reconnecting")
+    await demo.phone.read("one")
+    await expect(demo.phone.status).to_contain_text("1 to send")
+    await expect(demo.bell).to_have_accessible_name("Notifications, 1 unread")
+    await demo.phone.press("Mend network")
+    await demo.phone.connected()
+    await expect(demo.bell).to_have_accessible_name("Notifications")
 
 
-async def test_older_entries_are_fetched_on_demand(demo: Demo) -> None:
-    await demo.page.evaluate(
-        """async (user) => {
-          for (let i = 0; i < 23; i++) await fetch("v1/messaging/notifications", {
-            method: "POST",
-            headers: {Authorization: "Bearer sk_dev", "Content-Type": "application/json"},
-            body: JSON.stringify({category: "a", target: {type: "user", id: user}, title: `number ${i}`}),
-          });
-        }""",
-        await demo.page.get_by_label("User").input_value(),
-    )
-    await demo.page.get_by_role("button", name="Sign in").click()
-    await demo.left.counts(23, 23, 23)
-    await demo.left.bell.click()
-    await expect(demo.left.rows).to_have_count(20)
-    await demo.left.panel.get_by_role("button", name="Show older").click()
-    await expect(demo.left.titles).to_have_text([f"number {i}" for i in reversed(range(23))])
-    await expect(demo.left.panel.get_by_role("button", name="Show older")).to_be_hidden()
+async def test_both_come_back_from_being_cut_off_together(demo: Demo) -> None:
+    for device in demo.devices:
+        await device.press("Cut network")
+        await expect(device.status).to_contain_text("reconnecting")
+    await demo.page.get_by_role("button", name="Burst of 20").click()
+    await expect(demo.note).to_contain_text("20 sent")
+    for device in demo.devices:
+        await device.press("Mend network")
+        await device.connected()
+    await demo.badges("20")
+    await expect(demo.note).to_contain_text(re.compile(r"20 sent\. Laptop: \d+ ms, Phone: \d+ ms"))
+
+
+async def test_a_token_that_expires_is_renewed_on_the_open_socket_and_none_is_shown(demo: Demo) -> None:
+    for device in demo.devices:
+        await device.press("Expire token")
+        await expect(device.frames("expiring")).to_have_count(1)
+        await expect(device.frames("refreshed")).to_have_count(2)
+        await expect(device.said).to_have_text("Token renewed, on the open socket.")
+    await demo.send("afterwards")
+    await demo.badges("1")
+    for device in demo.devices:
+        await expect(device.frames("welcome")).to_have_count(1)
+        for frame in await device.frames("token").all():
+            await frame.click()
+    unfolded = demo.page.locator("details[open] pre", has_text='"token": "…"')
+    assert await unfolded.count() == await demo.page.locator("details[open]").count() >= 6
+    assert "eyJ" not in await demo.page.content()
+
+
+async def test_every_category_has_a_text_of_its_own_and_the_priority_chosen(demo: Demo) -> None:
+    for category in CATEGORIES:
+        await demo.page.get_by_role("radio", name=category).check()
+        await demo.page.get_by_role("button", name="Send", exact=True).click()
+        await expect(demo.note).to_contain_text("ms, Phone")
+    await demo.page.get_by_role("radio", name="high").check()
+    await demo.send("Flooded")
+    await demo.badges("8")
+    last, *items = (await demo.feed())["items"]
+    assert (last["category"], last["priority"], last["data"]["title"]) == ("system.broadcast", "high", "Flooded")
+    assert {item["category"]: item["priority"] for item in items} == CATEGORIES
+    assert len({item["data"]["title"] for item in items}) == len(CATEGORIES)
+
+
+async def test_the_product_hears_of_its_order_and_the_notification_leads_to_it(demo: Demo) -> None:
+    order = demo.page.locator("#order-1042")
+    await expect(order).not_to_contain_text("Shipped")
+    await demo.send("Order 1042 has shipped")
+    await expect(order).to_contain_text("Shipped")
+    await demo.open()
+    await demo.laptop.row("Order 1042").locator(".main").click()
+    await expect(demo.page.locator("#order-1042:target")).to_be_visible()
+    await expect(demo.phone.frames("click")).to_have_count(1)
 
 
 async def test_another_user_has_another_feed(demo: Demo) -> None:
     await demo.send("mine")
-    await demo.left.counts(1, 1, 1)
-    await demo.sign_in("somebody-else")
-    await demo.left.counts(0, 0, 0)
+    await demo.badges("1")
+    await demo.sign_in(f"other-{demo.user}"[:40])
+    await demo.badges("")
+    await expect(demo.laptop.frames("entry")).to_have_count(0)
 
 
 async def test_a_title_with_markup_is_shown_as_text(demo: Demo) -> None:
     await demo.send("<b>bold</b><script>x</script>")
-    await demo.left.bell.click()
-    await expect(demo.left.titles).to_have_text(["<b>bold</b><script>x</script>"])
-    await expect(demo.page.locator(".title b")).to_have_count(0)
-
-
-async def test_the_keyboard_goes_on_at_the_next_entry_when_one_leaves(demo: Demo) -> None:
-    await demo.send("one", "two")
-    await demo.left.bell.click()
-    await demo.left.panel.get_by_role("button", name="Archive: two").press("Enter")
-    await expect(demo.left.panel.get_by_role("button", name="Archive: one")).to_be_focused()
-    await demo.page.keyboard.press("Enter")
-    await expect(demo.left.bell).to_be_focused()
+    await demo.inbox_tab.click()
+    await demo.open()
+    for device in demo.devices:
+        await expect(device.titles).to_have_text(["<b>bold</b><script>x</script>"])
+        await expect(device.list.locator(".title b")).to_have_count(0)
 
 
 async def test_a_refused_send_says_why(demo: Demo) -> None:
-    await demo.page.evaluate("document.querySelector('#category').removeAttribute('pattern')")
-    await demo.page.get_by_label("Category").fill("Not A Category")
-    await demo.page.get_by_role("button", name="Send").click()
-    await expect(demo.page.locator("#sent")).to_contain_text(re.compile("not sent: .*category"))
+    await demo.page.get_by_label("Title").evaluate("(field) => field.removeAttribute('required')")
+    await demo.page.get_by_label("Title").fill("")
+    await demo.page.get_by_role("button", name="Send", exact=True).click()
+    await expect(demo.note).to_contain_text(re.compile("Not sent: .*title"))
     # The browser itself logs every 4xx as an error.
     assert [re.search(r"status of (\d+)", problem)[1] for problem in demo.problems] == ["400"]  # type: ignore[index]
     demo.problems.clear()
 
 
-async def test_the_curl_line_follows_the_form_and_is_quoted(demo: Demo) -> None:
+async def test_the_curl_line_follows_the_panel_and_is_quoted(demo: Demo) -> None:
     await demo.page.get_by_label("Title").fill("it's here")
     curl = await demo.page.locator("#curl").text_content()
     assert curl is not None
     assert "Authorization: Bearer sk_dev" in curl
-    assert r"""it'\''s here""" in curl
-    assert "/v1/messaging/notifications" in curl
+    shell = await asyncio.create_subprocess_exec("sh", "-c", curl, stdout=-1, stderr=-3)
+    assert b"notification_send_result" in (await shell.communicate())[0]
+    await demo.badges("1")
+    await demo.inbox_tab.click()
+    await expect(demo.phone.titles).to_have_text(["it's here"])
 
 
-async def test_a_frame_unfolds_to_its_text(demo: Demo) -> None:
-    await demo.left.frames("auth").click()
-    await expect(demo.left.root.locator("details[open] pre")).to_contain_text('"api_key": "pk_dev"')
-
-
-@pytest.mark.parametrize("width", [360, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_page_fits_the_window_and_its_text_can_be_read(demo: Demo, width: int, scheme: str) -> None:
-    await demo.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-    await demo.page.set_viewport_size({"width": width, "height": 900})
+async def test_the_snippet_alone_makes_a_bell(demo: Demo) -> None:
     await demo.send("one")
-    await demo.left.bell.click()
-    await expect(demo.left.row("one")).to_be_visible()
-    assert await demo.page.evaluate("document.documentElement.scrollWidth") == width
-    assert await demo.page.evaluate(FAINT) == []
+    snippet = await demo.page.locator("#snippet").text_content()
+    assert snippet is not None
+    assert len(snippet.splitlines()) == 3
+    page = await demo.page.context.new_page()
+    await page.route("**/elsewhere", lambda route: route.fulfill(body=snippet, content_type="text/html"))
+    await page.goto(f"{demo.url}elsewhere")
+    await expect(page.locator("notification-bell .badge")).to_have_text("1")
+    await page.close()
+
+
+async def test_a_token_of_the_page_is_good_for_rest_and_an_impossible_one_is_refused(demo: Demo) -> None:
+    async def token(query: str) -> tuple[int, str]:
+        answer = await demo.page.request.get(f"{demo.url}demo/token{query}")
+        return answer.status, await answer.text()
+
+    status, good = await token("?user=ann&lives_s=40")
+    headers = {"x-notiflows-api-key": "pk_dev", "x-notiflows-user-key": good}
+    counts = await demo.page.request.get(f"{demo.url}user/v1/channels/inbox/feed/counts", headers=headers)
+    assert (status, counts.status) == (200, 200)
+    assert (await token("?user=ann&lives_s=0"))[0] == (await token("?user=ann&lives_s=1e9"))[0] == 400
+    assert await token("") == (400, "user: '' has 0 characters, at least 1\n")
+
+
+async def test_the_documents_are_a_click_away(demo: Demo) -> None:
+    links = demo.page.get_by_role("navigation", name="Documents").get_by_role("link")
+    addresses = await links.evaluate_all("(links) => links.map(({href}) => href)")
+    assert f"{demo.url}docs" in addresses
+    assert f"{demo.url}openapi.json" in addresses
+    for address in addresses:
+        assert (await demo.page.request.get(address)).status == 200, address
+
+
+async def test_light_and_dark_can_be_chosen(demo: Demo) -> None:
+    await demo.page.emulate_media(color_scheme="light")
+    surface = "getComputedStyle(document.body).backgroundColor"
+    light = await demo.page.evaluate(surface)
+    await demo.page.get_by_role("button", name="Light or dark").click()
+    assert await demo.page.evaluate(surface) != light
+    await demo.page.get_by_role("button", name="Light or dark").click()
+    assert await demo.page.evaluate(surface) == light
+
+
+async def test_the_page_fits_the_window_and_its_text_can_be_read(demo: Demo) -> None:
+    await demo.send("one")
+    await demo.badges("1")
+    await demo.phone.press("Cut network")
+    for width, scheme in itertools.product((360, 800, 1440), ("light", "dark")):
+        await demo.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        await demo.page.set_viewport_size({"width": width, "height": 900})
+        assert await demo.page.evaluate("document.documentElement.scrollWidth") == width
+        assert await demo.page.evaluate(FAINT) == [], (width, scheme)
+    await demo.phone.press("Mend network")
 
 
 FAINT = """() => {
@@ -314,4 +449,5 @@ async def test_under_a_path_prefix_every_address_stays_below_it(browser: Browser
     assert (await socket.value).url == hub_url.replace("http", "ws", 1) + "some/where/ws/v1"
     assert len(asked) > 3
     assert all(path.startswith("some/where/") for path in asked)
+    await page.unroute_all(behavior="ignoreErrors")
     await page.close()

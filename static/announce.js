@@ -15,7 +15,7 @@ let region;
 export function prepare() {
   if (region?.isConnected) return;
   region = document.createElement("div");
-  region.ariaLive = "polite";
+  region.role = "status";
   // Not by an attribute: pages may forbid those.
   region.style.cssText = "position: absolute; clip-path: inset(50%); white-space: nowrap";
   document.body.append(region);
@@ -28,6 +28,9 @@ export function say(text) {
   // The same words twice are a change only if something differs.
   region.textContent = region.textContent === text ? `${text}\u00a0` : text;
 }
+
+/** What is said of those that have just arrived, behind their number. @type {string[]} */
+export const told = [];
 
 /** Clients that are listened to: two elements with one client speak once. */
 const heard = new WeakSet();
@@ -43,7 +46,7 @@ export function announceArrivals(client, words) {
   let arrived = 0;
   let next = 0;
   const speak = () => {
-    say(words(arrived));
+    say([words(arrived), ...told.splice(0)].join(". "));
     arrived = 0;
     next = Date.now() + PAUSE_MS;
   };

@@ -1,5 +1,5 @@
 /**
- * `<notification-bell>` and `<notification-inbox>`: one script tag, no build.
+ * `<notification-bell>`, `<notification-inbox>` and `<notification-toasts>`: one script tag, no build.
  *
  *     <script type="module" src="static/bell.js"></script>
  *     <notification-bell api-key="pk_…" token-endpoint="/notification-token">
@@ -11,6 +11,7 @@
 import { icon, make, set } from "./dom.js";
 import { BellElement } from "./element.js";
 import { Panel } from "./panel.js";
+import { NotificationToasts, outside } from "./toasts.js";
 
 /** Between the bell and its panel, and the panel and the window, px. */
 const GAP = 8;
@@ -21,10 +22,11 @@ const ROOM = 320;
  * A bell with a badge, which opens a list.
  *
  * Attributes besides those of `BellElement`: `placement` (`bottom-end`, `bottom-start`, `top-end`, `top-start`),
- * `theme` (`light`, `dark`, `auto`; without it the page's own), `max-badge` (99), `open`.
+ * `theme` (`light`, `dark`, `auto`; without it the page's own), `max-badge` (99), `open`, `title-count`
+ * (the badge in the title of the page too).
  */
 export class NotificationBell extends BellElement {
-  static observedAttributes = [...BellElement.observedAttributes, "open", "max-badge"];
+  static observedAttributes = [...BellElement.observedAttributes, "open", "max-badge", "title-count"];
 
   #badge = make("span", { part: "badge", className: "badge", ariaHidden: "true" });
   #dot = make("span", { part: "dot", className: "dot", ariaHidden: "true" });
@@ -57,6 +59,7 @@ export class NotificationBell extends BellElement {
   disconnectedCallback() {
     super.disconnectedCallback();
     this.#opened.abort();
+    outside(this);
   }
 
   attributeChangedCallback(/** @type {string} */ name) {
@@ -91,6 +94,7 @@ export class NotificationBell extends BellElement {
     set(this.#badge, { textContent: unseen > most ? `${most}+` : String(unseen), hidden: unseen < 1 });
     set(this.#dot, { hidden: unseen > 0 || unread < 1 });
     this.#button.classList.toggle("off", state === "reconnecting" || state === "closed");
+    outside(this);
     if (this.isOpen) this.panel.draw();
   }
 
@@ -152,7 +156,11 @@ export class NotificationInbox extends BellElement {
   }
 }
 
-const elements = { "notification-bell": NotificationBell, "notification-inbox": NotificationInbox };
+const elements = {
+  "notification-bell": NotificationBell,
+  "notification-inbox": NotificationInbox,
+  "notification-toasts": NotificationToasts,
+};
 for (const [name, element] of Object.entries(elements)) {
   if (globalThis.customElements && !customElements.get(name)) customElements.define(name, element);
 }

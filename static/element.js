@@ -142,6 +142,9 @@ export class BellElement extends Base {
     this.panel?.draw();
   }
 
+  /** For elements: one arrived. @param {any} detail */
+  notification(detail) {}
+
   /**
    * The page may take a click over: `bell-click`, cancelable.
    * @param {any} entry
@@ -185,8 +188,10 @@ export class BellElement extends Base {
 
   #follow(/** @type {Client} */ client, /** @type {boolean} */ own) {
     const refused = (/** @type {any} */ { detail }) => this.panel?.refused(detail);
+    const arrived = (/** @type {any} */ { detail }) => this.notification(detail);
     const unsubscribe = client.subscribe(() => this.refresh());
     client.addEventListener("refused", refused);
+    client.addEventListener("notification", arrived);
     announceArrivals(client, (n) => this.look.t("arrived", { n }));
     if (own) {
       uses.set(client, (uses.get(client) ?? 0) + 1);
@@ -195,6 +200,7 @@ export class BellElement extends Base {
     return () => {
       unsubscribe();
       client.removeEventListener("refused", refused);
+      client.removeEventListener("notification", arrived);
       if (own) release(client);
     };
   }

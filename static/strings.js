@@ -34,6 +34,7 @@ export const english = {
   reconnecting: "Reconnecting…",
   closed: "Notifications can’t be shown",
   retry: "Try again",
+  desktop: "Show these outside the browser too",
   failed: "That did not work: {error}",
 };
 

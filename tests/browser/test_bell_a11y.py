@@ -217,7 +217,7 @@ async def test_letters_typed_into_the_pages_own_fields_do_nothing_else(shop: Ope
 async def test_arrivals_are_announced_politely_and_together(shop: Opens) -> None:
     main = '<notification-inbox api-key="{api_key}" token-endpoint="/token"></notification-inbox>'
     ann = await shop(main=main)
-    region = ann.page.locator("body > [aria-live=polite]")
+    region = ann.page.locator("body > [role=status]")
     await expect(region).to_have_count(1)  # of all elements of the page, and in the light DOM
     await ann.named("Notifications")
     await region.evaluate(
@@ -242,7 +242,7 @@ async def test_what_is_there_already_is_not_announced_and_nothing_is_in_a_hidden
     await ann.send("two")
     await ann.named("Notifications, 2 new")
     await ann.moment()
-    await expect(ann.page.locator("body > [aria-live=polite]")).to_be_empty()
+    await expect(ann.page.locator("body > [role=status]")).to_be_empty()
 
 
 async def test_an_archive_is_announced_with_its_undo(shop: Opens) -> None:
@@ -251,7 +251,7 @@ async def test_an_archive_is_announced_with_its_undo(shop: Opens) -> None:
     await ann.open_panel()
     await ann.focus_is_on("one")
     await ann.page.keyboard.press("e")
-    await expect(ann.page.locator("body > [aria-live=polite]")).to_have_text("Archived. Press Z to undo.")
+    await expect(ann.page.locator("body > [role=status]")).to_have_text("Archived. Press Z to undo.")
 
 
 async def test_arrows_follow_the_reading_direction(shop: Opens) -> None:

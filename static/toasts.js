@@ -1,0 +1,166 @@
+/**
+ * What is told outside of a list: `<notification-toasts>`, the count in the title of the page, desktop notifications.
+ * @module
+ */
+
+import { told } from "./announce.js";
+import { make, set } from "./dom.js";
+import { BellElement } from "./element.js";
+import { safeLink } from "./reading.js";
+import { Row, titleOf } from "./row.js";
+
+/** A toast stays this long, and as long again after somebody has pointed at one or has the focus there, ms. */
+const STAY_MS = 6000;
+const MOST = 3;
+const BUSY = ":hover, :focus-within";
+/** A Web Lock that every tab shares while it is looked at: it ends with the tab, however that ends. */
+const LOOKED_AT = "bellhub:visible";
+
+/** Bells whose panel is open: who looks at a list needs no toast. */
+export const panels = new Set();
+
+let leave = () => {};
+
+function look() {
+  leave();
+  if (document.visibilityState !== "visible") return;
+  const looking = new Promise((resolve) => (leave = () => resolve(null)));
+  navigator.locks?.request(LOOKED_AT, { mode: "shared" }, () => looking);
+}
+
+/**
+ * Notifications that arrive while the page is looked at and no panel is open. Attributes besides those of
+ * `BellElement`: `desktop`: those that arrive while no tab is looked at become notifications of the system, if
+ * somebody has allowed it by the button under the toasts.
+ */
+export class NotificationToasts extends BellElement {
+  #list = make("ul", { role: "list", part: "toasts", className: "toasts" });
+  #allow = make("button", { type: "button", part: "allow", className: "note", onclick: () => this.allowDesktop() });
+
+  constructor() {
+    super();
+    this.shadowRoot?.append(this.#list, this.#allow);
+    this.#list.onclick = this.#list.onauxclick = (/** @type {MouseEvent} */ event) => this.#clicked(event);
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    document.addEventListener("keydown", this.#key);
+    // The same function once, however many elements add it. A page that is left is hidden too, and with the lock gone
+    // the back/forward cache may keep it.
+    document.addEventListener("visibilitychange", look);
+    look();
+  }
+
+  disconnectedCallback() {
+    super.disconnectedCallback();
+    document.removeEventListener("keydown", this.#key);
+    this.#keep(() => null);
+  }
+
+  /** Ask for desktop notifications. Only from a click: browsers hold it against pages that ask by themselves. */
+  allowDesktop() {
+    globalThis.Notification?.requestPermission().then(() => this.refresh());
+  }
+
+  draw() {
+    const { entries } = this.snapshot;
+    this.#keep((id) => !panels.size && entries.find((/** @type {any} */ entry) => entry.id === id && !entry.read_at));
+    const ask = this.hasAttribute("desktop") && globalThis.Notification?.permission === "default";
+    set(this.#allow, { textContent: this.look.t("desktop"), hidden: !ask || !this.#list.firstChild });
+  }
+
+  notification(/** @type {any} */ { entry, missed }) {
+    if (missed) return;
+    if (document.visibilityState !== "visible") return void this.#desktop(entry).catch(() => {}); // it may be absent
+    if (panels.size) return;
+    told.push(titleOf(entry));
+    const row = new Row(entry);
+    row.draw(entry, false, this.look);
+    row.reach(true);
+    this.#list.prepend(row.element);
+    const toasts = [...this.#list.children];
+    if (toasts.length > MOST) toasts.findLast((toast) => !toast.matches(BUSY)).row.remove();
+    this.#expire(row);
+  }
+
+  #expire(/** @type {Row} */ row) {
+    setTimeout(() => {
+      if (this.matches(BUSY)) return this.#expire(row);
+      row.remove();
+      this.refresh();
+    }, STAY_MS);
+  }
+
+  #keep(/** @type {(id: string) => unknown} */ which) {
+    for (const { row } of [...this.#list.children]) if (!which(row.entry.id)) row.remove();
+  }
+
+  #key = (/** @type {KeyboardEvent} */ { key }) => {
+    if (key !== "Escape") return;
+    this.#keep(() => null);
+    this.refresh();
+  };
+
+  #clicked(/** @type {MouseEvent} */ event) {
+    const target = /** @type {any} */ (event.target);
+    const row = target.closest("li")?.row;
+    const verb = target.closest("[data-verb]")?.dataset.verb;
+    const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+    if (event.button > (row?.linked && !verb ? 1 : 0) || !target.closest(".main, [data-verb]")) return;
+    this.current?.mark(verb ?? "click", [row.entry.id]);
+    if (!verb && plain && !this.clicked(row.entry, row.linked)) event.preventDefault();
+  }
+
+  /** One for all tabs: by the one that has the socket, if nobody looks at any. */
+  async #desktop(/** @type {any} */ entry) {
+    const { Notification } = globalThis;
+    if (!this.hasAttribute("desktop") || this.snapshot.role === "follower" || Notification.permission !== "granted") return;
+    const { held } = await navigator.locks.query();
+    if (held?.some(({ name }) => name === LOOKED_AT)) return;
+    const shown = new Notification(titleOf(entry), { body: entry.data.body, tag: entry.id });
+    shown.onclick = () => {
+      shown.close();
+      focus();
+      this.current?.mark("click", [entry.id]);
+      const link = safeLink(entry.data.action_url);
+      if (this.clicked(entry, Boolean(link)) && link) location.assign(link);
+    };
+  }
+}
+
+/** What this module has put before the title. */
+let prefix = "";
+let count = 0;
+/** The bell that has its count in the title. @type {Bell | undefined} */
+let counting;
+/** @type {MutationObserver | undefined} */
+let observer;
+
+function write() {
+  const { title } = document;
+  const own = title.startsWith(prefix) ? title.slice(prefix.length).trimStart() : title;
+  prefix = count ? `(${count})` : "";
+  const wanted = `${prefix} ${own}`.trim();
+  if (title !== wanted) document.title = wanted;
+}
+
+/** @typedef {import("./bell.js").NotificationBell} Bell */
+
+/**
+ * What the state of a bell, drawn or removed, means outside of it: for toasts, and for the title of the page, which
+ * has the count before it (`title-count`) until that is 0, and again when the page has changed it.
+ * @param {Bell} bell
+ */
+export function outside(bell) {
+  panels[bell.isOpen ? "add" : "delete"](bell);
+  const wanted = bell.isConnected && bell.hasAttribute("title-count");
+  if (!wanted && counting !== bell) return;
+  counting = wanted ? bell : undefined;
+  count = wanted ? bell.snapshot.counts.unseen : 0;
+  if (!observer) {
+    observer = new MutationObserver(write);
+    observer.observe(document.head, { childList: true, subtree: true, characterData: true });
+  }
+  write();
+}

@@ -1,0 +1,302 @@
+"""`<notification-toasts>`, the count in the title and desktop notifications, on a real hub and in many tabs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, expect
+
+from tests.browser.shop import Shop, open_hub
+from tests.harness import RunningHub
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+Opens = Callable[..., Awaitable[Shop]]
+TOASTS = '<notification-toasts api-key="{api_key}" token-endpoint="/token"></notification-toasts>'
+DESKTOP = TOASTS.replace(" api-key", " desktop api-key")
+# Every notification of the system that a page makes is a real one; it is only written down.
+SPY = """window.shown = []; window.Notification = class extends Notification {
+  constructor(title, options) { super(title, options); shown.push(this); }
+}"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hub() -> AsyncIterator[RunningHub]:
+    async with open_hub() as hub:
+        yield hub
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shop(hub: RunningHub, browser: Browser, ann: str) -> AsyncIterator[Opens]:
+    """Opens shops of one user that no other test knows; `beside`: another tab of that browser. It may log no error."""
+    shops: list[Shop] = []
+
+    async def opens(*, beside: Shop | None = None, main: str = TOASTS, desktop: bool = False, **options: Any) -> Shop:
+        page = await beside.context.new_page() if beside else None
+        one = await Shop.open(hub, browser, ann, main=DESKTOP if desktop else main, page=page, **options)
+        shops.append(one)
+        if desktop and not beside:
+            await one.context.grant_permissions(["notifications"], origin=one.address)
+            await one.context.add_init_script(SPY)
+        await one.visit()
+        await one.named("Notifications")
+        await expect(one.bell).not_to_have_class("bell off")
+        await until(one, "document.querySelector('notification-bell').snapshot.state === 'connected'")
+        return one
+
+    yield opens
+    for one in shops:
+        await one.context.close()
+    assert [problem for one in shops for problem in one.problems] == []
+
+
+async def until(shop: Shop, condition: str) -> None:
+    """As `wait_for_function`, which a page that forbids `eval` does not let through."""
+    async with asyncio.timeout(10):
+        while not await shop.page.evaluate(condition):  # noqa: ASYNC110  (nothing announces it)
+            await asyncio.sleep(0.02)
+
+
+def toasts(shop: Shop) -> Locator:
+    return shop.page.locator("notification-toasts li")
+
+
+async def until_unseen(shop: Shop, n: int) -> None:
+    """The tab has heard of it, whatever it shows."""
+    await shop.named(f"Notifications, {n} new")
+
+
+async def desktop(shop: Shop) -> list[str]:
+    return await shop.page.evaluate("shown.map(({tag}) => tag)")
+
+
+# ---- toasts ------------------------------------------------------------------------------------------
+
+
+async def test_what_arrives_is_shown_and_said_and_leaves_the_focus_where_it_is(shop: Opens) -> None:
+    ann = await shop()
+    await ann.page.locator("#before").focus()
+    await ann.send("<b>one</b>")
+    await expect(toasts(ann).locator(".title")).to_have_text("<b>one</b>")
+    await expect(ann.page.locator("#before")).to_be_focused()
+    await expect(ann.page.get_by_role("status")).to_have_text("1 new notification. <b>one</b>")
+    assert await ann.counts() == (1, 1)
+
+
+async def test_at_most_three_are_shown_the_newest_first(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one", "two", "three", "four")
+    await until_unseen(ann, 4)
+    await expect(toasts(ann).locator(".title")).to_have_text(["four", "three", "two"])
+
+
+async def test_a_toast_stays_while_it_is_pointed_at_or_has_the_focus(shop: Opens) -> None:
+    left, pointed, focused = await shop(), await shop(), await shop()
+    await left.send("one", url="/orders/1")
+    for one in (left, pointed, focused):
+        await expect(toasts(one)).to_have_count(1)
+    await left.page.evaluate("window.since = performance.now()")
+    await toasts(pointed).hover()
+    await toasts(focused).locator("a").focus()
+    await expect(toasts(left)).to_have_count(0, timeout=10_000)
+    assert await left.page.evaluate("performance.now() - since") >= 4000  # it was there before the clock was read
+    await left.moment()
+    await expect(toasts(pointed)).to_have_count(1)
+    await expect(toasts(focused)).to_have_count(1)
+    await pointed.page.mouse.move(0, 0)
+    await focused.page.locator("#before").focus()
+    await expect(toasts(pointed)).to_have_count(0, timeout=10_000)
+    await expect(toasts(focused)).to_have_count(0, timeout=10_000)
+    assert await left.counts() == (1, 1)
+
+
+async def test_escape_dismisses_toasts_and_marks_nothing(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one", "two")
+    await expect(toasts(ann)).to_have_count(2)
+    await ann.page.keyboard.press("Escape")
+    await expect(toasts(ann)).to_have_count(0)
+    assert await ann.counts() == (2, 2)
+
+
+async def test_a_click_follows_the_link_and_marks_clicked(shop: Opens) -> None:
+    ann = await shop()
+    [order] = await ann.send("one", url="/orders/1")
+    await toasts(ann).get_by_role("link").click()
+    await ann.page.wait_for_url("**/orders/1")
+    await ann.page.go_back()
+    await ann.until_set(order, "clicked_at")
+
+
+async def test_the_page_may_take_a_click_over_and_the_toast_goes_with_what_was_read(shop: Opens) -> None:
+    ann = await shop()
+    await ann.page.evaluate(
+        "document.addEventListener('bell-click', (e) => (e.preventDefault(), (window.got = e.detail.entry.id)))"
+    )
+    [order] = await ann.send("one", url="/orders/1")
+    await toasts(ann).get_by_role("link").click()
+    await expect(toasts(ann)).to_have_count(0)
+    assert await ann.page.evaluate("got") == order
+    assert ann.page.url.endswith("/shop")
+
+
+async def test_a_toast_can_be_archived_and_goes_on_every_device(shop: Opens) -> None:
+    ann, phone = await shop(), await shop()
+    [one] = await ann.send("one")
+    await expect(toasts(phone)).to_have_count(1)
+    await toasts(ann).hover()
+    await toasts(ann).get_by_role("button", name="Archive: one").click()
+    await expect(toasts(ann)).to_have_count(0)
+    await expect(toasts(phone)).to_have_count(0, timeout=2000)
+    await ann.until_counts(0, 0)
+    assert (await ann.entry(one, "archived"))["archived_at"]
+
+
+async def test_nothing_pops_up_while_the_panel_is_open_or_the_page_is_hidden(shop: Opens) -> None:
+    ann = await shop()
+    await ann.hide(True)
+    await ann.send("hidden")
+    await until_unseen(ann, 1)
+    await expect(toasts(ann)).to_have_count(0)
+    await ann.hide(False)
+    await ann.open_panel()
+    await ann.send("open")
+    await expect(ann.row("open")).to_be_visible()
+    await expect(toasts(ann)).to_have_count(0)
+    await ann.page.keyboard.press("Escape")
+    await ann.send("shown")
+    await expect(toasts(ann).locator(".title")).to_have_text(["shown"])
+    await ann.open_panel()
+    await expect(toasts(ann)).to_have_count(0)
+
+
+async def test_reduced_motion_is_obeyed(shop: Opens) -> None:
+    moving, still = await shop(), await shop(reduced_motion="reduce")
+    await moving.send("one")
+    for one, name in ((moving, "rise"), (still, "none")):
+        await expect(toasts(one)).to_have_css("animation-name", name)
+
+
+# ---- the title ---------------------------------------------------------------------------------------
+
+
+async def test_the_title_counts_over_changes_of_the_page_and_is_left_as_it_was(shop: Opens) -> None:
+    ann = await shop(attributes="title-count", main="")
+    await expect(ann.page).to_have_title("Orders")
+    await ann.send("one", "two")
+    await expect(ann.page).to_have_title("(2) Orders")
+    await ann.page.evaluate("document.title = 'Order 7'")
+    await expect(ann.page).to_have_title("(2) Order 7")
+    await ann.page.evaluate("document.title = document.title + '!'")
+    await ann.send("three")
+    await expect(ann.page).to_have_title("(3) Order 7!")
+    await ann.page.evaluate("document.title = ''")
+    await expect(ann.page).to_have_title("(3)")
+    await ann.page.evaluate("document.querySelector('title').remove(); document.title = 'Order 8'")
+    await expect(ann.page).to_have_title("(3) Order 8")
+    await ann.open_panel()
+    await ann.until_counts(0, 3)
+    await expect(ann.page).to_have_title("Order 8")
+
+
+async def test_the_title_is_the_pages_own_without_the_attribute_or_the_bell(shop: Opens) -> None:
+    ann = await shop(main="")
+    await ann.send("one")
+    await until_unseen(ann, 1)
+    await expect(ann.page).to_have_title("Orders")
+    await ann.page.evaluate("document.querySelector('notification-bell').toggleAttribute('title-count')")
+    await expect(ann.page).to_have_title("(1) Orders")
+    await ann.page.evaluate("document.querySelector('notification-bell').remove()")
+    await expect(ann.page).to_have_title("Orders")
+
+
+# ---- desktop notifications ---------------------------------------------------------------------------
+
+
+async def test_one_tab_of_hidden_ones_tells_the_system_and_none_while_one_is_looked_at(shop: Opens) -> None:
+    first = await shop(desktop=True)
+    tabs = [first, await shop(beside=first, desktop=True), await shop(beside=first, desktop=True)]
+    for tab in tabs[:2]:
+        await tab.hide(True)
+    await first.send("looked at")
+    await expect(toasts(tabs[2])).to_have_count(1)
+    for tab in tabs:
+        await until_unseen(tab, 1)
+    await tabs[2].hide(True)
+    [order] = await first.send("hidden")
+    for tab in tabs:
+        await until_unseen(tab, 2)
+    await until(first, "shown.length > 0")
+    assert [await desktop(tab) for tab in tabs] == [[order], [], []]
+    await tabs[1].hide(False)
+    await first.send("looked at again")
+    await expect(toasts(tabs[1]).locator(".title").first).to_have_text("looked at again")
+    await tabs[1].hide(True)
+    await tabs[2].page.close()
+    [last] = await first.send("hidden again")
+    await until(first, "shown.length > 1")
+    assert [await desktop(tab) for tab in tabs[:2]] == [[order, last], []]
+
+
+async def test_the_next_leader_goes_on(shop: Opens) -> None:
+    first = await shop(desktop=True)
+    second = await shop(beside=first, desktop=True)
+    await second.hide(True)
+    await first.page.close()
+    await until(second, "document.querySelector('notification-bell').snapshot.role === 'leader'")
+    await until(second, "document.querySelector('notification-bell').snapshot.state === 'connected'")
+    [order] = await second.send("one")
+    await until(second, "shown.length > 0")
+    assert await desktop(second) == [order]
+
+
+async def test_a_click_on_it_brings_the_page_forward_marks_clicked_and_leads_there(shop: Opens) -> None:
+    ann = await shop(desktop=True)
+    await ann.page.evaluate("window.focus = () => sessionStorage.setItem('focused', 'yes')")
+    await ann.hide(True)
+    [order] = await ann.send("one", body="two", url="/orders/1")
+    await until(ann, "shown.length > 0")
+    assert await ann.page.evaluate("[shown[0].title, shown[0].body]") == ["one", "two"]
+    await ann.page.evaluate("shown[0].onclick()")
+    await ann.page.wait_for_url("**/orders/1")
+    assert await ann.page.evaluate("sessionStorage.getItem('focused')") == "yes"
+    await ann.page.go_back()
+    await ann.until_set(order, "clicked_at")
+
+
+async def test_the_system_hears_nothing_without_the_attribute(shop: Opens) -> None:
+    ann = await shop(desktop=True)
+    await ann.page.evaluate("document.querySelector('notification-toasts').toggleAttribute('desktop')")
+    await ann.hide(True)
+    await ann.send("one")
+    await until_unseen(ann, 1)
+    await ann.moment()
+    assert await desktop(ann) == []
+
+
+ASKED = """window.asked = 0; Object.defineProperty(Notification, "permission", {get: () => "default"});
+Notification.requestPermission = async () => { asked += 1; return "default"; }; null"""
+
+
+async def test_permission_is_asked_for_only_by_a_click_on_a_control(shop: Opens) -> None:
+    ann = await shop(desktop=True)
+    await ann.page.evaluate(ASKED)
+    await ann.send("one")
+    allow = ann.page.get_by_role("button", name="Show these outside the browser too")
+    await expect(allow).to_be_visible()
+    assert await ann.page.evaluate("asked") == 0
+    await allow.click()
+    assert await ann.page.evaluate("asked") == 1
+
+
+async def test_a_browser_without_desktop_notifications_is_fine(shop: Opens) -> None:
+    ann = await shop(desktop=True)
+    await ann.page.evaluate("delete window.Notification")
+    await ann.hide(True)
+    await ann.send("one")
+    await until_unseen(ann, 1)
+    await ann.hide(False)
+    await ann.send("two")
+    await expect(toasts(ann).locator(".title")).to_have_text(["two"])

@@ -583,7 +583,7 @@ async def test_no_choice_of_names_makes_two_users_one(hub: RunningHub) -> None:
         assert (await hub.feed(name))["items"] == page["entries"]
     async with store_client(hub.settings.redis_url or "") as store:
         for key in await store.keys():
-            assert re.fullmatch(rb"\{(bellhub|default/[A-Za-z0-9._~@%-]+)\}:[a-z0-9:_-]+", key)
+            assert re.fullmatch(rb"\{(bellhub|default(/[A-Za-z0-9._~@%-]+)?)\}:[A-Za-z0-9:_/-]+", key)
 
 
 @pytest.mark.parametrize("part", ["ops", "memo", "meta", "events", "inbox:log", "inbox:items"])

@@ -20,6 +20,8 @@ const FRAMES = 100;
 /** Between a change and asking the hub whether it counts the same, ms: a burst is one question. */
 const CALM_MS = 200;
 
+const ELSEWHERE = "The socket is another tab’s: try it there.";
+
 const MAYA = { id: "maya", type: "user", name: "Maya Lind" };
 const JONAS = { id: "jonas", type: "user", name: "Jonas Berg" };
 const AGENT = { id: "stock-agent", type: "agent", name: "Stock Agent" };
@@ -229,6 +231,7 @@ class Device {
   }
 
   #knife() {
+    if (!this.#cut && this.snapshot?.role === "follower") return this.#say(ELSEWHERE);
     this.#cut = !this.#cut;
     const button = $(".cut", this.#element);
     button.setAttribute("aria-pressed", String(this.#cut));
@@ -247,7 +250,7 @@ class Device {
   async #expire() {
     const token = await fetchToken(this.#user, LAST_S);
     const frame = { type: "refresh", ref: "expire", token };
-    if (!this.#line.say(frame)) return this.#say("No socket here: cut, or another tab has it.");
+    if (!this.#line.say(frame)) return this.#say(this.#cut ? "No network, no socket." : ELSEWHERE);
     this.#wire.show({ direction: "out", frame: { ...frame, token: "…" }, size: JSON.stringify(frame).length });
     this.#say("The token is about to end…");
   }

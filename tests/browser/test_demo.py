@@ -5,7 +5,7 @@ import itertools
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -365,6 +365,24 @@ async def test_the_snippet_alone_makes_a_bell(demo: Demo) -> None:
     await page.close()
 
 
+async def test_a_second_tab_of_the_laptop_uses_the_socket_of_the_first(demo: Demo) -> None:
+    page = await demo.page.context.new_page()
+    second = Demo(page, demo.url)
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    await second.visit(demo.user)
+    await expect(second.laptop.status).to_have_text("connected, follower")
+    assert len(sockets) == 1  # its phone's
+    for knob in ("Cut network", "Expire token"):
+        await second.laptop.press(knob)
+        await expect(second.laptop.said).to_contain_text("another tab’s")
+    await second.send("one")
+    await second.badges("1")
+    await second.agree()
+    await page.close()
+    assert second.problems == []
+
+
 async def test_a_token_of_the_page_is_good_for_rest_and_an_impossible_one_is_refused(demo: Demo) -> None:
     async def token(query: str) -> tuple[int, str]:
         answer = await demo.page.request.get(f"{demo.url}demo/token{query}")
@@ -395,6 +413,16 @@ async def test_light_and_dark_can_be_chosen(demo: Demo) -> None:
     assert await demo.page.evaluate(surface) != light
     await demo.page.get_by_role("button", name="Light or dark").click()
     assert await demo.page.evaluate(surface) == light
+
+
+async def test_axe_finds_nothing(demo: Demo, axe: Callable[[Page], Awaitable[list[str]]]) -> None:
+    await demo.send("one")
+    await demo.badges("1")
+    assert await axe(demo.page) == []
+    await demo.inbox_tab.click()
+    await demo.open()
+    await expect(demo.laptop.row("one")).to_be_visible()
+    assert await axe(demo.page) == []
 
 
 async def test_the_page_fits_the_window_and_its_text_can_be_read(demo: Demo) -> None:

@@ -46,7 +46,7 @@ h2 { flex: 1; margin: 0; font-size: 1.125rem; font-weight: 600; outline: 0; }
 [part=filter], [part=close] { font-weight: 500; color: var(--_muted); }
 .plain:hover, [aria-pressed=true] { color: var(--_text); background: var(--_hover); }
 
-.scroll { flex: 1; min-height: 9rem; overflow-y: auto; overscroll-behavior: contain; scrollbar-width: thin; }
+.scroll { flex: 1; min-height: 9rem; overflow-y: auto; overscroll-behavior: contain; }
 .edge { display: block; height: 1px; margin-top: -1px; visibility: hidden; }
 
 .end { height: 24rem; margin-top: -24rem; }
@@ -59,26 +59,25 @@ li:hover { background: var(--_hover); }
 li > .dot { top: 1.95rem; inset-inline: 0.45rem auto; }
 li:not(.unread) > .dot { visibility: hidden; }
 .main { flex: 1; min-width: 0; display: flex; gap: 0.8rem; padding: 0.95rem 1.25rem; color: inherit; text-decoration: none; }
-.main:focus-visible { outline-offset: -3px; border-radius: 0.6rem; }
-.face { flex: none; display: grid; place-items: center; width: 2.25rem; height: 2.25rem; border-radius: 50%; overflow: hidden; font-size: 0.8rem; font-weight: 600; color: var(--_accent); background: color-mix(in srgb, var(--_accent) 12%, var(--_surface)); }
-img { width: 100%; height: 100%; object-fit: cover; }
+.main:focus-visible { outline-offset: -3px; }
+.face { flex: none; display: grid; place-items: center; width: 2.25rem; height: 2.25rem; border-radius: 50%; overflow: hidden; font-size: 0.8rem; font-weight: 600; color: var(--_accent); background: color-mix(in srgb, var(--_accent) 12%, transparent); }
+img { width: 100%; }
 .what { flex: 1; min-width: 0; overflow-wrap: anywhere; }
 .what > * { display: block; text-align: match-parent; }
 .unread .title { font-weight: 600; }
 .text, time, .away, .empty { color: var(--_muted); }
 .text { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; }
 .meta, .away { font-size: 0.8rem; }
-.important { padding: 0 0.4rem; border-radius: 0.6rem; font-weight: 600; color: light-dark(#b42318, #fda29b); background: light-dark(#fef1f0, #43201d); }
+.important { font-weight: 600; color: light-dark(#b42318, #fda29b); }
 .hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .actions { position: absolute; bottom: 0.6rem; inset-inline-end: 0.75rem; display: flex; padding: 2px; border-radius: 0.6rem; color: var(--_muted); background: var(--_surface); box-shadow: 0 0 0 1px var(--_line); opacity: 0; }
 li:hover .actions, li:has(:focus-visible) .actions { opacity: 1; }
 .actions button { padding: 0.4rem; border-radius: 0.6rem; }
-.actions button:hover { background: var(--_hover); }
+.actions button:hover { color: var(--_text); }
 button.off[data-verb] { display: none; }
 @media (hover: none) {
   .actions { position: static; flex-direction: column; align-self: center; margin-inline-end: 0.6rem; opacity: 1; box-shadow: none; background: none; }
-  .actions button { padding: 0.7rem; }
-  .main { padding-inline-end: 0; }
+  .actions button { padding: 0.6rem; }
 }
 
 :host(notification-toasts) { position: fixed; z-index: 9999; bottom: 1rem; inset-inline-end: 1rem; width: min(var(--bell-width, 25rem), 100vw - 2rem); }
@@ -87,12 +86,11 @@ button.off[data-verb] { display: none; }
 
 .skeleton { padding: 0.25rem 1.25rem; animation: appear 0s 0.15s both; }
 .skeleton i { display: block; height: 2.5rem; margin-block: 1rem; border-radius: 2rem 0.6rem 0.6rem 2rem; background: var(--_line); }
-.empty { display: grid; justify-items: center; gap: 0.35rem; padding: 3.25rem 2rem; text-align: center; text-wrap: balance; }
+.empty { display: grid; justify-items: center; gap: 0.35rem; padding: 3.25rem 2rem; text-align: center; }
 .empty strong { color: var(--_text); }
-.empty .face { padding: 1.5rem; margin-bottom: 0.6rem; }
 .note { display: flex; align-items: center; justify-content: space-between; gap: 0.75rem; margin: 0.6rem; padding: 0.6rem; padding-inline-start: 1.25rem; border-radius: 0.6rem; color: var(--_surface); background: var(--_text); animation: rise 0.16s; }
 .note * { color: inherit; outline-color: currentColor; overflow-wrap: anywhere; }
-.note .plain:hover { color: var(--_text); }
+.note .plain:hover { background: none; }
 .away { padding: 0.6rem 1.25rem; border-top: 1px solid var(--_line); animation: unfold 0s 2.5s both; }
 
 @keyframes appear { from { visibility: hidden; } }

@@ -53,7 +53,8 @@ h2 { flex: 1; margin: 0; font-size: 1.125rem; font-weight: 600; outline: 0; }
 .pill { position: sticky; z-index: 1; top: 0.6rem; display: block; margin: 0.6rem auto -2.6rem; padding: 0 0.9rem; height: 2rem; border-radius: 2rem; font-weight: 600; color: var(--_surface); background: var(--_accent); animation: rise 0.16s; }
 .pill::before { content: "↑ "; }
 ul { list-style: none; margin: 0; padding: 0; }
-li { position: relative; display: flex; border-bottom: 1px solid var(--_line); content-visibility: auto; contain-intrinsic-size: auto 5rem; }
+li { position: relative; display: flex; content-visibility: auto; contain-intrinsic-size: auto 5rem; }
+li + li { border-top: 1px solid var(--_line); }
 li.new { background: var(--_new); }
 li:hover { background: var(--_hover); }
 li > .dot { top: 1.95rem; inset-inline: 0.45rem auto; }
@@ -67,7 +68,7 @@ img { width: 100%; }
 .unread .title { font-weight: 600; }
 .text, time, .away, .empty { color: var(--_muted); }
 .text { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; }
-.meta, .away { font-size: 0.8rem; }
+.meta, .away { font-size: 0.8rem; margin-top: 0.25rem; }
 .important { font-weight: 600; color: light-dark(#b42318, #fda29b); }
 .hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .actions { position: absolute; bottom: 0.6rem; inset-inline-end: 0.75rem; display: flex; padding: 2px; border-radius: 0.6rem; color: var(--_muted); background: var(--_surface); box-shadow: 0 0 0 1px var(--_line); opacity: 0; }

@@ -34,7 +34,7 @@ export const english = {
   reconnecting: "Reconnecting…",
   closed: "Notifications can’t be shown",
   retry: "Try again",
-  desktop: "Show these outside the browser too",
+  desktop: "Show on desktop",
   failed: "That did not work: {error}",
 };
 

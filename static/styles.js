@@ -82,8 +82,7 @@ button.off[data-verb] { display: none; }
 }
 
 :host(notification-toasts) { position: fixed; z-index: 9999; bottom: 1rem; inset-inline-end: 1rem; width: min(var(--bell-width, 25rem), 100vw - 2rem); }
-.toasts li { margin-bottom: 0.6rem; border: 1px solid var(--_line); border-radius: var(--_radius); color: var(--_text); background: var(--_surface); }
-@media not (prefers-reduced-motion) { .toasts li { animation: rise 0.16s; } }
+[part=toasts] li { margin-bottom: 0.6rem; border: 1px solid var(--_line); border-radius: var(--_radius); color: var(--_text); background: var(--_surface); animation: rise 0.16s; }
 
 .skeleton { padding: 0.25rem 1.25rem; animation: appear 0s 0.15s both; }
 .skeleton i { display: block; height: 2.5rem; margin-block: 1rem; border-radius: 2rem 0.6rem 0.6rem 2rem; background: var(--_line); }
@@ -102,7 +101,7 @@ button.off[data-verb] { display: none; }
   .panel::backdrop { background: #10182866; }
 }
 @media (prefers-reduced-motion) {
-  .panel, .pill, .note { animation: none !important; }
+  .panel, .pill, .note, [part=toasts] li { animation: none !important; }
 }
 @media (prefers-contrast: more) {
   :host { --_muted: var(--_text); --_line: var(--_text); }

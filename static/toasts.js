@@ -19,12 +19,12 @@ const LOOKED_AT = "bellhub:visible";
 /** Bells whose panel is open: who looks at a list needs no toast. */
 export const panels = new Set();
 
-let leave = () => {};
+let leave = (/** @type {unknown} */ _) => {};
 
 function look() {
-  leave();
+  leave(0);
   if (document.visibilityState !== "visible") return;
-  const looking = new Promise((resolve) => (leave = () => resolve(null)));
+  const looking = new Promise((resolve) => (leave = resolve));
   navigator.locks?.request(LOOKED_AT, { mode: "shared" }, () => looking);
 }
 
@@ -34,7 +34,7 @@ function look() {
  * somebody has allowed it by the button under the toasts.
  */
 export class NotificationToasts extends BellElement {
-  #list = make("ul", { role: "list", part: "toasts", className: "toasts" });
+  #list = make("ul", { role: "list", part: "toasts" });
   #allow = make("button", { type: "button", part: "allow", className: "note", onclick: () => this.allowDesktop() });
 
   constructor() {
@@ -55,7 +55,6 @@ export class NotificationToasts extends BellElement {
   disconnectedCallback() {
     super.disconnectedCallback();
     document.removeEventListener("keydown", this.#key);
-    this.#keep(() => null);
   }
 
   /** Ask for desktop notifications. Only from a click: browsers hold it against pages that ask by themselves. */
@@ -65,14 +64,17 @@ export class NotificationToasts extends BellElement {
 
   draw() {
     const { entries } = this.snapshot;
-    this.#keep((id) => !panels.size && entries.find((/** @type {any} */ entry) => entry.id === id && !entry.read_at));
+    for (const { row } of [...this.#list.children]) {
+      const wanted = entries.some((/** @type {any} */ { id, read_at }) => id === row.entry.id && !read_at);
+      if (panels.size || !wanted) row.remove();
+    }
     const ask = this.hasAttribute("desktop") && globalThis.Notification?.permission === "default";
     set(this.#allow, { textContent: this.look.t("desktop"), hidden: !ask || !this.#list.firstChild });
   }
 
   notification(/** @type {any} */ { entry, missed }) {
     if (missed) return;
-    if (document.visibilityState !== "visible") return void this.#desktop(entry).catch(() => {}); // it may be absent
+    if (document.visibilityState !== "visible") return void this.#desktop(entry).catch(() => {}); // there may be none
     if (panels.size) return;
     told.push(titleOf(entry));
     const row = new Row(entry);
@@ -92,13 +94,10 @@ export class NotificationToasts extends BellElement {
     }, STAY_MS);
   }
 
-  #keep(/** @type {(id: string) => unknown} */ which) {
-    for (const { row } of [...this.#list.children]) if (!which(row.entry.id)) row.remove();
-  }
 
   #key = (/** @type {KeyboardEvent} */ { key }) => {
     if (key !== "Escape") return;
-    this.#keep(() => null);
+    for (const { row } of [...this.#list.children]) row.remove();
     this.refresh();
   };
 
@@ -107,15 +106,17 @@ export class NotificationToasts extends BellElement {
     const row = target.closest("li")?.row;
     const verb = target.closest("[data-verb]")?.dataset.verb;
     const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
-    if (event.button > (row?.linked && !verb ? 1 : 0) || !target.closest(".main, [data-verb]")) return;
-    this.current?.mark(verb ?? "click", [row.entry.id]);
-    if (!verb && plain && !this.clicked(row.entry, row.linked)) event.preventDefault();
+    if (!row || event.button > 1) return;
+    if (verb) return void (event.button === 0 && this.current?.mark(verb, [row.entry.id]));
+    if (!target.closest(".main") || (event.button === 1 && !row.linked)) return;
+    const { entry } = row;
+    this.current?.mark("click", [entry.id]);
+    if (plain && !this.clicked(entry, row.linked)) event.preventDefault();
   }
 
-  /** One for all tabs: by the one that has the socket, if nobody looks at any. */
+  /** One for all tabs: by the one that has the socket, if nobody looks at any. Unallowed ones are not shown by the browser. */
   async #desktop(/** @type {any} */ entry) {
-    const { Notification } = globalThis;
-    if (!this.hasAttribute("desktop") || this.snapshot.role === "follower" || Notification.permission !== "granted") return;
+    if (!this.hasAttribute("desktop") || this.snapshot.role === "follower") return;
     const { held } = await navigator.locks.query();
     if (held?.some(({ name }) => name === LOOKED_AT)) return;
     const shown = new Notification(titleOf(entry), { body: entry.data.body, tag: entry.id });
@@ -158,9 +159,7 @@ export function outside(bell) {
   if (!wanted && counting !== bell) return;
   counting = wanted ? bell : undefined;
   count = wanted ? bell.snapshot.counts.unseen : 0;
-  if (!observer) {
-    observer = new MutationObserver(write);
-    observer.observe(document.head, { childList: true, subtree: true, characterData: true });
-  }
+  observer ??= new MutationObserver(write);
+  observer.observe(document.head, { childList: true, subtree: true, characterData: true });
   write();
 }

@@ -284,7 +284,7 @@ async def test_permission_is_asked_for_only_by_a_click_on_a_control(shop: Opens)
     ann = await shop(desktop=True)
     await ann.page.evaluate(ASKED)
     await ann.send("one")
-    allow = ann.page.get_by_role("button", name="Show these outside the browser too")
+    allow = ann.page.get_by_role("button", name="Show on desktop")
     await expect(allow).to_be_visible()
     assert await ann.page.evaluate("asked") == 0
     await allow.click()

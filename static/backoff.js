@@ -11,22 +11,14 @@ export const RETRY_MS = [500, 20_000];
 
 /**
  * Full jitter: anywhere between the shortest wait and a ceiling that doubles with each attempt.
- * @param {number} attempt 0 for the first
+ * @param {number} attempt 0 for the first; Infinity: the whole range
  * @param {() => number} random in [0, 1)
  * @param {number[]} range [shortest, longest], ms
  * @returns {number} ms
  */
 export function jitter(attempt, random, [min, max] = RETRY_MS) {
-  return between([min, Math.max(min, Math.min(max, min * 2 ** (attempt + 1)))], random);
-}
-
-/**
- * @param {number[]} range [shortest, longest], ms
- * @param {() => number} random in [0, 1)
- * @returns {number} ms
- */
-export function between([min, max], random) {
-  return Math.round(min + random() * (max - min));
+  const ceiling = Math.max(min, Math.min(max, (min || 1) * 2 ** (attempt + 1)));
+  return Math.round(min + random() * (ceiling - min));
 }
 
 /** The waits of one client, over all its connections. */
@@ -35,7 +27,7 @@ export class Backoff {
   range = RETRY_MS;
   #random;
   #attempt = 0;
-  #upSince = null;
+  #upSince = Infinity;
 
   /** @param {() => number} random in [0, 1) */
   constructor(random) {
@@ -50,13 +42,13 @@ export class Backoff {
   /**
    * The connection is lost: how long to wait.
    * @param {number} now ms
-   * @param {number[] | null} asked the range that the hub asked for (`bye.delay_ms`), which wins
+   * @param {number[]} [asked] the range that the hub asked for (`bye.delay_ms`), which wins
    * @returns {number} ms
    */
-  next(now, asked = null) {
-    if (this.#upSince !== null && now - this.#upSince >= STABLE_MS) this.#attempt = 0;
-    this.#upSince = null;
+  next(now, asked) {
+    if (now - this.#upSince >= STABLE_MS) this.#attempt = 0;
+    this.#upSince = Infinity;
     const attempt = this.#attempt++;
-    return asked === null ? jitter(attempt, this.#random, this.range) : between(asked, this.#random);
+    return asked ? jitter(Infinity, this.#random, asked) : jitter(attempt, this.#random, this.range);
   }
 }

@@ -14,15 +14,18 @@ import { frameOf, Outbox } from "./outbox.js";
 import { Connection, SUBPROTOCOL } from "./protocol.js";
 import { Tabs } from "./tabs.js";
 
+/** About as long as a timer can last, ms. */
+const FOREVER_MS = 2e9;
+const ANOTHER = "another user signed in";
+
 /** A hub said no, or the client was closed before it could answer. `code` as in the protocol, or `closed`. */
 export class BellhubError extends Error {
+  name = "BellhubError";
+
   /** @param {{code: string, message: string, temporary?: boolean, details?: object}} frame */
-  constructor({ code, message, temporary = false, details = {} }) {
+  constructor({ message, ...more }) {
     super(message);
-    this.name = "BellhubError";
-    this.code = code;
-    this.temporary = temporary;
-    this.details = details;
+    Object.assign(this, more);
   }
 }
 
@@ -45,7 +48,7 @@ export class BellhubError extends Error {
  *
  * Events, all of them `CustomEvent`s:
  * - `change`: there is another snapshot.
- * - `notification`: `{entry, missed}`; a new entry, not one of a first page; `missed`: from while we were away.
+ * - `notification`: `{entry}`; a new entry, or one from while we were away; none of a snapshot.
  * - `state`: `{state, code?, reason?}`.
  * - `refused`: `{verb, ids, error}`; a mark was undone, since the hub will not have it. `ids`: those asked for;
  *   undefined for a mark-all.
@@ -70,17 +73,13 @@ export class BellhubClient extends EventTarget {
   #outbox = new Outbox();
   /** The job that the hub has, or may have. */
   #job = null;
-  /** The promise of each ask. */
-  #calls = new Map();
-  #name = uniqueName();
+  /** Unlike that of any other client; `crypto.randomUUID` is missing on plain-http pages. */
+  #name = String(Math.random());
   #ops = 0;
   #user;
   /** The same, as far as it is known before the hub has said so. */
   #who;
   #reason;
-  /** What the storage holds of this user's marks. */
-  #kept = new Map();
-  #keptVersion;
   #snapshot;
   /** What it was made of. */
   #parts = [];
@@ -101,9 +100,9 @@ export class BellhubClient extends EventTarget {
    * @param {string} [options.user] instead of a token, on a hub in development mode; beside `getToken`: who is
    *   signed in, if the page knows; then one token serves all tabs, otherwise each asks for one to see whose it is
    * @param {boolean} [options.tabs] share one socket among the tabs of this browser
-   * @param {Storage | null} [options.storage] keeps unanswered marks over a reload; null: nothing does
+   * @param {Storage | null} [options.storage] `localStorage` by default; keeps unanswered marks over a reload; null: nothing does
    * @param {typeof WebSocket} [options.WebSocket]
-   * @param {Clock} [options.clock]
+   * @param {typeof CLOCK} [options.clock]
    * @param {() => number} [options.random] in [0, 1); spreads reconnects
    */
   constructor({
@@ -113,26 +112,27 @@ export class BellhubClient extends EventTarget {
     getToken,
     user = null,
     tabs = true,
-    storage = localStorageIfAny(),
+    storage,
     WebSocket = globalThis.WebSocket,
-    clock = new Clock(),
+    clock = CLOCK,
     random = Math.random,
   }) {
     super();
     if (!getToken && user === null) throw new TypeError("getToken or user is needed");
-    this.#url = socketAddress(url);
+    this.#url = new URL(url, document.baseURI).href.replace(/^http/, "ws");
     this.#address = `bellhub:${this.#url}:${apiKey}:${channel}`;
     this.#getToken = getToken;
     this.#WebSocket = WebSocket;
     this.#clock = clock;
     this.#storage = storage;
     this.#user = this.#who = user;
-    this.#rules = new Connection({ apiKey, channel, user: getToken ? null : user, random });
+    this.#rules = new Connection({ apiKey, channel, user: getToken ? undefined : user, random });
     this.#tabs = new Tabs({
+      id: this.#name,
       name: this.#address,
       mine: () => (this.#rules.state === "connected" ? { ...this.#said, inbox: this.#rules.inbox } : null),
-      changed: () => this.#do((now) => this.#rules.restart(now)),
-      wake: () => this.#do((now) => this.#rules.wake(now)),
+      changed: () => this.#do("restart"),
+      wake: () => this.#do("wake"),
       signedIn: (other) => this.#signedIn(other),
       clock,
       Channel: tabs && globalThis.BroadcastChannel,
@@ -144,16 +144,14 @@ export class BellhubClient extends EventTarget {
     const { state, inbox } = this.#rules;
     const { role } = this.#tabs;
     const parts = [inbox, this.#outbox.version, state, this.#reason, this.#user, role];
-    if (this.#snapshot && parts.every((part, place) => part === this.#parts[place])) return this.#snapshot;
+    if (parts.every((part, place) => part === this.#parts[place])) return this.#snapshot;
     this.#parts = parts;
-    const { entries, counts } = this.#outbox.show(inbox);
     this.#snapshot = Object.freeze({
+      ...this.#outbox.show(inbox),
       state,
       reason: this.#reason,
       role,
       user: this.#user,
-      counts: Object.freeze(counts),
-      entries: Object.freeze(entries),
       cursor: inbox.cursor,
       more: inbox.after !== null,
       pending: this.#outbox.marks.length,
@@ -174,22 +172,21 @@ export class BellhubClient extends EventTarget {
   /** Connect and stay connected; while waiting to come back, try at once. */
   connect() {
     this.#listen();
-    this.#join();
-    this.#do((now) => this.#rules.start(now));
+    this.#tabs.start(this.#who);
+    this.#do("start");
   }
 
   /** Close. Calls without an answer fail with the code `closed`; their marks are kept and sent the next time. */
   close() {
     this.#listening?.abort();
     this.#listening = null;
-    this.#do(() => this.#rules.stop());
+    this.#do("stop", "closed");
   }
 
   /** The user leaves: close, here and in all tabs, and forget marks that were not sent. */
   logout() {
     this.#tabs.announce(null);
-    this.#forget();
-    this.close();
+    this.#signedIn(null);
   }
 
   /**
@@ -216,7 +213,7 @@ export class BellhubClient extends EventTarget {
    * @throws {BellhubError}
    */
   markAll(verb, { upto = this.#rules.inbox.cursor, topic, signal } = {}) {
-    return this.#ask({ type: verb, upto: upto ?? "0", ...(topic && { topic }) }, {}, signal);
+    return this.#ask({ type: verb, upto: upto ?? "0", topic }, {}, signal);
   }
 
   /**
@@ -246,26 +243,18 @@ export class BellhubClient extends EventTarget {
   #ask(frame, ask, signal) {
     const promise = new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      if (this.#rules.state === "closed") throw closed("this client is closed, connect first");
-      this.#outbox.add(this.#op(), frame, ask, Date.now(), this.#rules.inbox);
-      this.#calls.set(ask, { resolve, reject });
-      signal?.addEventListener("abort", () => this.#abort(ask, signal.reason), { once: true });
+      if (this.#rules.state === "closed") throw closed();
+      this.#outbox.add(this.#op(), frame, { ...ask, resolve, reject }, Date.now(), this.#rules.inbox);
+      signal?.addEventListener("abort", () => {
+        this.#outbox.withdraw((ask) => ask.reject === reject);
+        reject(signal.reason);
+        this.#run([]);
+      });
       this.#run([]);
     });
     // Who does not wait for a mark hears of its end by `refused`.
-    if (frame.type !== "list") promise.catch(() => {});
+    promise.catch(() => {});
     return promise;
-  }
-
-  #abort(ask, reason) {
-    this.#outbox.withdraw(ask);
-    this.#settle(ask, "reject", reason);
-    this.#run([]);
-  }
-
-  #settle(ask, how, value) {
-    this.#calls.get(ask)?.[how](value);
-    this.#calls.delete(ask);
   }
 
   #op = () => `${this.#name}-${++this.#ops}`;
@@ -286,10 +275,10 @@ export class BellhubClient extends EventTarget {
       if (asks.length > 1) return this.#outbox.split(job, this.#op);
       const error = new BellhubError(answer);
       if (frame.type !== "list") this.#emit("refused", { verb: frame.type, ids: asks[0].ids, error });
-      this.#settle(asks[0], "reject", error);
+      asks[0].reject?.(error);
     } else {
       if (asks[0].older) this.#steps.push(...this.#rules.append(answer, frame.after));
-      for (const ask of asks) this.#settle(ask, "resolve", answer);
+      for (const ask of asks) ask.resolve?.(answer);
     }
     // An event that was here before its `ack`, or long ago, will not come again.
     const coming = !answer.replayed && answer.changed?.length > 0 && !arrivedAfter(this.#rules.inbox, answer.cursor);
@@ -298,60 +287,53 @@ export class BellhubClient extends EventTarget {
 
   /** Nobody will answer. Marks stay in the outbox, pages would come too late. */
   #end() {
+    for (const { asks } of this.#outbox.jobs) for (const { reject } of asks) reject?.(closed());
     this.#outbox.end();
-    for (const ask of this.#calls.keys()) this.#settle(ask, "reject", closed("closed before an answer"));
   }
 
   // ---- marks over a reload --------------------------------------------------------------------------
 
   /** The hub has told who this is: only now it is known whose marks the storage holds. */
-  #welcome({ user }) {
-    const before = this.#user;
-    if (before !== null && before !== user) return this.#rules.stop("another user has signed in", true);
-    this.#user = user;
+  #welcome(user) {
+    if (this.#user !== null) this.#signedIn(user);
+    this.#user ??= user;
     if (!this.#said.welcome) this.#tabs.announce(user);
-    // At each welcome: a tab that has closed meanwhile may have left some.
+    // At each welcome: a tab that has closed meanwhile may have left some. One that lives sends them as well, which
+    // is harmless.
     this.#try((storage) => {
-      const keys = Object.keys(storage).filter((key) => key.startsWith(this.#key("")));
-      this.#kept = new Map(keys.map((key) => [key, storage.getItem(key)]));
-      this.#outbox.load([...this.#kept.values()].map(JSON.parse), Date.now());
+      for (const key of Object.keys(storage)) {
+        if (!key.startsWith(this.#key("")) || key === this.#key()) continue;
+        this.#outbox.load(JSON.parse(storage.getItem(key)), Date.now());
+        storage.removeItem(key);
+      }
     });
-    return null;
   }
 
-  /** Somebody has, in another tab; null: the user of this one has left. */
+  /** Somebody has, in another tab; null: the user has left, here or there. */
   #signedIn(user) {
     if (user === this.#user) return;
-    if (user === null) this.#forget();
-    this.#do(() => this.#rules.stop(user === null ? "signed out" : "another user has signed in", true));
-  }
-
-  #forget() {
-    this.#outbox = new Outbox();
+    this.#do("stop", user === null ? "signed out" : ANOTHER, true);
+    if (user === null) this.#outbox = new Outbox();
     this.#run([]);
   }
 
-  /** One item a mark: tabs that write at the same time do not meet. */
+  /** Each tab has an item of its own: those that write at the same time do not meet. */
   #keep() {
-    const { version, marks } = this.#outbox;
-    if (this.#user === null || version === this.#keptVersion) return;
-    this.#keptVersion = version;
-    const wanted = new Map(marks.map((job) => [this.#key(job.op), JSON.stringify({ frame: frameOf(job), at: job.at })]));
+    const marks = this.#outbox.marks.map((job) => ({ ...frameOf(job), at: job.at }));
     this.#try((storage) => {
-      for (const [key, text] of wanted) if (this.#kept.get(key) !== text) storage.setItem(key, text);
-      for (const key of this.#kept.keys()) if (!wanted.has(key)) storage.removeItem(key);
+      if (marks[0] && this.#user !== null) storage.setItem(this.#key(), JSON.stringify(marks));
+      else storage.removeItem(this.#key());
     });
-    this.#kept = wanted;
   }
 
-  #key(op) {
-    return `${this.#address}:${this.#user}:${op}`;
+  #key(name = this.#name) {
+    return `${this.#address}:${this.#user}:${name}`;
   }
 
   /** A storage may be full, forbidden or damaged: then a reload loses marks, and nothing else happens. */
   #try(act) {
     try {
-      if (this.#storage) act(this.#storage);
+      if (this.#storage !== null) act(this.#storage ?? localStorage);
     } catch (error) {
       this.#emit("error", { error });
     }
@@ -359,8 +341,9 @@ export class BellhubClient extends EventTarget {
 
   // ---- steps ----------------------------------------------------------------------------------------
 
-  #do(input) {
-    this.#run(input(this.#clock.now()));
+  /** Something happened: the name of an input of the rules, and its values but the time. */
+  #do(input, ...values) {
+    this.#run(this.#rules[input](...values, this.#clock.now()));
   }
 
   /** One step after the other, those that a listener causes in between behind those that are waiting. */
@@ -376,17 +359,13 @@ export class BellhubClient extends EventTarget {
       } while (this.#steps.length > 0);
     } finally {
       this.#busy = false;
-      this.#keep();
       this.#rearm();
     }
   }
 
   #rearm() {
     this.#clock.clearTimeout(this.#timer);
-    const { due } = this.#rules;
-    if (due === Infinity) return;
-    const tick = () => this.#do((now) => this.#rules.tick(now));
-    this.#timer = this.#clock.setTimeout(tick, Math.max(0, due - this.#clock.now()));
+    this.#timer = this.#clock.setTimeout(() => this.#do("tick"), Math.min(FOREVER_MS, this.#rules.due - this.#clock.now()));
   }
 
   #step({ act, ...step }) {
@@ -405,16 +384,14 @@ export class BellhubClient extends EventTarget {
         return this.#answer(step.answer);
       case "error":
         return this.#emit("error", { error: new BellhubError(step.error) });
-      case "inbox":
-        return this.#publish();
       default: // notification, auth
         return this.#emit(act, step);
     }
   }
 
   #state(step) {
-    const { state, ...reason } = step;
-    this.#reason = reason.reason === undefined ? undefined : Object.freeze(reason);
+    const { state, ...why } = step;
+    this.#reason = "reason" in why ? why : undefined;
     if (state === "closed") {
       this.#tabs.stop();
       this.#end();
@@ -426,8 +403,9 @@ export class BellhubClient extends EventTarget {
   #publish() {
     const before = this.#snapshot;
     if (this.getSnapshot() === before) return;
+    this.#keep();
     this.#emit("change");
-    for (const fn of [...this.#subscribers]) {
+    for (const fn of this.#subscribers) {
       try {
         fn();
       } catch (error) {
@@ -444,44 +422,32 @@ export class BellhubClient extends EventTarget {
 
   #open() {
     this.#drop();
-    let socket;
-    try {
-      socket = this.#tabs.open(() => new this.#WebSocket(this.#url, [SUBPROTOCOL]));
-    } catch (error) {
-      // Such an address is never going to work: a secure page may not open an insecure socket.
-      this.#emit("error", { error });
-      return this.#do(() => this.#rules.stop());
-    }
+    const socket = this.#tabs.open(() => new this.#WebSocket(this.#url, [SUBPROTOCOL]));
     this.#socket = socket;
     // A socket that was dropped may still speak; only the present one is heard.
-    const on = (type, input) =>
-      socket.addEventListener(type, (event) => {
-        if (socket === this.#socket) this.#do((now) => input(event, now));
-      });
-    on("open", (_, now) => this.#rules.open(now));
-    on("message", ({ data }, now) => this.#receive(data, now));
-    on("close", ({ code }, now) => this.#rules.closed(code, now));
+    const on = (type, fn) => socket.addEventListener(type, (event) => socket === this.#socket && fn(event));
+    on("open", () => this.#do("open"));
+    on("message", ({ data }) => this.#receive(data));
+    on("close", ({ code }) => this.#do("closed", code));
   }
 
   #drop() {
-    const socket = this.#socket;
+    this.#socket?.close();
     this.#socket = null;
-    socket?.close();
   }
 
-  #receive(text, now) {
+  #receive(text) {
     const frame = JSON.parse(text);
     this.#show("in", frame, text);
-    if (this.#tabs.passOn(frame)) return [];
-    const end = frame.type === "welcome" && this.#welcome(frame);
-    if (end) return end;
+    if (this.#tabs.passOn(frame)) return;
+    if (frame.type === "welcome") this.#welcome(frame.user);
     this.#said[frame.type] = frame;
     const before = this.#rules.inbox;
-    const steps = this.#rules.frame(frame, now);
+    const steps = this.#rules.frame(frame, this.#clock.now());
     const { inbox } = this.#rules;
     if (inbox !== before && !inbox.gap) this.#tabs.tookIn(frame);
     if (frame.prev || frame.entries) this.#outbox.landed(frame.prev && frame.cursor);
-    return steps;
+    this.#run(steps);
   }
 
   #send(frame) {
@@ -491,119 +457,87 @@ export class BellhubClient extends EventTarget {
   }
 
   #show(direction, frame, text) {
-    const shown = "token" in frame ? { ...frame, token: "…" } : frame;
-    this.#emit("frame", { direction, frame: shown, size: new TextEncoder().encode(text).length });
-  }
-
-  /** With other tabs of the same user: until it is known who that is, this one is alone. */
-  #join() {
-    if (this.#who !== null) this.#tabs.start(this.#who);
+    const shown = frame.token ? { ...frame, token: "…" } : frame;
+    this.#emit("frame", { direction, frame: shown, size: new Blob([text]).size });
   }
 
   async #fetchToken() {
     try {
       // A follower's leader has one, and looks at no other.
       const token = this.#tabs.role === "follower" ? "" : ((await this.#getToken()) ?? null);
-      if (this.#who === null) {
-        this.#who = subject(token);
-        this.#join();
-      }
-      this.#do((now) => this.#rules.token(token, now));
+      this.#who ??= subject(token);
+      this.#tabs.start(this.#who);
+      this.#do("token", token);
     } catch (error) {
       this.#emit("error", { error });
-      this.#do((now) => this.#rules.tokenFailed(now));
+      this.#do("tokenFailed");
     }
   }
 
   // ---- the page -------------------------------------------------------------------------------------
 
   #listen() {
-    if (this.#listening !== null) return;
+    if (this.#listening) return;
     this.#listening = new AbortController();
-    const { signal } = this.#listening;
-    const wake = () => this.#do((now) => this.#rules.wake(now));
-    addEventListener("online", wake, { signal });
+    const on = (type, fn) => addEventListener(type, fn, { signal: this.#listening.signal, capture: true });
+    const wake = () => this.#do("wake");
+    on("online", wake);
+    on("visibilitychange", () => {
+      this.#tabs.looked();
+      if (!document.hidden) wake();
+    });
     // An open socket keeps the page out of the back/forward cache, or dies there without a word.
-    const pause = () => {
+    on("pagehide", () => {
       this.#tabs.stop();
-      this.#do(() => this.#rules.pause());
-    };
-    addEventListener("pagehide", pause, { signal });
-    addEventListener("pageshow", () => this.#rules.state === "closed" || this.connect(), { signal });
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake(), { signal });
+      this.#do("pause");
+    });
+    on("pageshow", () => this.#rules.state === "closed" || this.connect());
   }
 }
 
-const clients = [];
+/** @type {Record<string, [unknown, BellhubClient]>} */
+const clients = {};
 
 /**
- * The one client of these options, so that two elements of a page share a socket. It is connected by whoever
- * comes first and closed by nobody in particular; a closed one is replaced.
- * @param {ConstructorParameters<typeof BellhubClient>[0]} options
+ * The one client for this feed of this user, so that two elements of a page share a socket. Who comes first says the
+ * rest of the options. It is connected by its users and closed by nobody in particular; a closed one is replaced.
+ * @param {ConstructorParameters<typeof BellhubClient>[0]} options with the same function `getToken`, to share
  * @returns {BellhubClient}
  */
 export function shared(options) {
-  const names = ["url", "apiKey", "channel", "user", "getToken"];
-  const open = ({ held, client }) =>
-    names.every((name) => held[name] === options[name]) && client.getSnapshot().state !== "closed";
-  const found = clients.find(open);
-  if (found) return found.client;
+  const { url, apiKey, channel, user, getToken } = options;
+  const key = String([url, apiKey, channel, user]);
+  const [fn, held] = clients[key] ?? [];
+  if (held && fn === getToken && held.getSnapshot().state !== "closed") return held;
   const client = new BellhubClient(options);
-  clients.push({ held: options, client });
+  clients[key] = [getToken, client];
   return client;
 }
 
+let last = 0;
+let ahead = 0;
+
 /** Milliseconds since 1970 that never run backwards. They go on while the machine sleeps, unlike `performance.now()`. */
-class Clock {
-  #last = 0;
-  #ahead = 0;
-
+const CLOCK = {
   now() {
-    const now = Date.now();
-    if (now + this.#ahead < this.#last) this.#ahead = this.#last - now;
-    this.#last = now + this.#ahead;
-    return this.#last;
-  }
-
-  setTimeout(fn, ms) {
-    return setTimeout(fn, ms);
-  }
-
-  clearTimeout(timer) {
-    clearTimeout(timer);
-  }
-}
+    const now = Date.now() + ahead;
+    ahead += Math.max(0, last - now);
+    last = Math.max(last, now);
+    return last;
+  },
+  setTimeout: (fn, ms) => setTimeout(fn, ms),
+  clearTimeout: (timer) => clearTimeout(timer),
+};
 
 /** Whose token it is; null: that is not to be seen. */
 function subject(token) {
   try {
-    return JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"))).sub;
+    return JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))).sub;
   } catch {
     return null;
   }
 }
 
-function closed(message) {
-  return new BellhubError({ code: "closed", message });
-}
-
-/** Reading it throws where a browser forbids storage. */
-function localStorageIfAny() {
-  try {
-    return globalThis.localStorage;
-  } catch {
-    return null;
-  }
-}
-
-function socketAddress(url) {
-  const address = new URL(url, document.baseURI);
-  address.protocol = address.protocol.replace(/^http/, "ws");
-  return address.href;
-}
-
-/** `crypto.randomUUID` is missing on plain-http pages. */
-function uniqueName() {
-  const bytes = crypto.getRandomValues(new Uint8Array(12));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+function closed() {
+  return new BellhubError({ code: "closed", message: "closed" });
 }

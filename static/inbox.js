@@ -1,7 +1,8 @@
 /**
  * One feed as a client holds it. Pure: `apply(state, frame)` gives the next state and changes nothing in place.
  *
- * Counts are never computed here: every event carries them, absolute (protocol, section 4).
+ * Counts are never computed here: every event carries them, absolute (protocol, section 4). Those of an `ack` or a
+ * `page` are not needed: where they may be taken, they are those of the event at the same cursor.
  * @module
  */
 
@@ -49,20 +50,8 @@ export function arrivedAfter({ trail }, cursor) {
  * @returns {Inbox}
  */
 export function apply(state, frame) {
-  switch (frame.type) {
-    case "subscribed":
-      return subscribed(state, frame);
-    case "entry":
-    case "state":
-    case "gone":
-      return event(state, frame);
-    case "ack":
-      return frame.replayed ? state : counted(state, frame);
-    case "page":
-      return counted(state, frame);
-    default:
-      return state;
-  }
+  if (frame.type === "subscribed") return subscribed(state, frame);
+  return frame.prev ? event(state, frame) : state;
 }
 
 /**
@@ -74,19 +63,13 @@ export function apply(state, frame) {
 export function append(state, frame) {
   const held = new Set(state.entries.map((entry) => entry.id));
   const older = frame.entries.filter((entry) => !held.has(entry.id));
-  return { ...counted(state, frame), entries: [...state.entries, ...older], after: frame.page.after };
+  return { ...state, entries: [...state.entries, ...older], after: frame.page.after };
 }
 
 function subscribed(state, { mode, cursor, counts, entries, page }) {
-  switch (mode) {
-    case "live":
-      return { ...state, cursor, counts, gap: false };
-    case "replay":
-      // The missed events follow and lead there; taking cursor and counts now would make them all gaps.
-      return { ...state, gap: false };
-    default:
-      return { cursor, counts, entries, after: page.after, trail: [{ cursor }], gap: false };
-  }
+  if (mode === "snapshot") return { cursor, counts, entries, after: page.after, trail: [{ cursor }], gap: false };
+  // The missed events of a replay follow and lead there; taking cursor and counts now would make them all gaps.
+  return mode === "live" ? { ...state, cursor, counts, gap: false } : { ...state, gap: false };
 }
 
 function event(state, frame) {
@@ -94,28 +77,11 @@ function event(state, frame) {
   if (frame.prev !== state.cursor) return { ...state, gap: true };
   const { cursor, counts } = frame;
   const next = { ...state, cursor, counts, trail: [...state.trail.slice(1 - TRAIL), { cursor, id: frame.entry?.id }] };
-  switch (frame.type) {
-    case "entry":
-      return { ...next, entries: upsert(state.entries, frame.entry) };
-    case "state":
-      return marked(next, frame);
-    default:
-      return { ...next, entries: without(state.entries, new Set(frame.ids)) };
-  }
-}
-
-/** Counts of an answer, which is not an event: right only for somebody at the same place of the log. */
-function counted(state, { cursor, counts }) {
-  return cursor === state.cursor ? { ...state, counts } : state;
-}
-
-function upsert(entries, entry) {
-  const place = entries.findIndex((held) => held.id === entry.id);
-  return place < 0 ? [entry, ...entries] : entries.with(place, entry);
-}
-
-function without(entries, ids) {
-  return entries.filter((entry) => !ids.has(entry.id));
+  const { entries } = state;
+  if (frame.type === "state") return marked(next, frame);
+  if (frame.type === "gone") return { ...next, entries: entries.filter(({ id }) => !frame.ids.includes(id)) };
+  const place = entries.findIndex(({ id }) => id === frame.entry.id);
+  return { ...next, entries: place < 0 ? [frame.entry, ...entries] : entries.with(place, frame.entry) };
 }
 
 function marked(state, { ids, verbs, at }) {

@@ -15,8 +15,8 @@ export const KEPT_MS = 7 * 24 * 3600 * 1000;
 /** Ids in one frame. */
 export const IDS = 500;
 
-/** Of these the last one counts, so that their order must be kept. */
-const PLACES = ["archive", "unarchive", "dismiss"];
+/** Of these the later one is enough. */
+const OPPOSITE = { archive: "unarchive", unarchive: "archive" };
 
 /**
  * What one call asked for. Several may share a job, and are answered together.
@@ -40,33 +40,27 @@ const PLACES = ["archive", "unarchive", "dismiss"];
 export class Outbox {
   /** Another one: there is something else to show or to keep. */
   version = {};
-  /** @type {Job[]} */
-  #jobs = [];
+  /** Those without an answer. @type {Job[]} */
+  jobs = [];
   /** Stored, but the event is not here yet: they go on to show, or the list would flicker. @type {Job[]} */
   #landing = [];
-  #at = 0;
-
-  /** Those without an answer. @returns {Job[]} */
-  get jobs() {
-    return this.#jobs;
-  }
 
   /** @returns {Job[]} those that change something */
   get marks() {
-    return this.#jobs.filter(({ frame }) => frame.type !== "list");
+    return this.jobs.filter(({ frame }) => frame.type !== "list");
   }
 
   /**
-   * Jobs of an earlier page or of another tab; their own frames as `frameOf` told. They may have been sent.
-   * @param {{frame: object, at: number}[]} kept
+   * Jobs of an earlier page or of another tab: their frames, and when they were asked for. They may have been sent.
+   * @param {{op: string, at: number}[]} kept
    * @param {number} now
    */
   load(kept, now) {
-    const known = this.#jobs.map(({ op }) => op);
-    const jobs = kept
-      .filter(({ frame, at }) => !known.includes(frame.op) && at > now - KEPT_MS)
-      .map(({ frame: { op, ids, ...frame }, at }) => ({ op, frame, asks: [{ ids }], sent: true, at }));
-    this.#change([...this.#jobs, ...jobs].sort((one, other) => one.at - other.at).slice(-WAITING));
+    const known = this.jobs.map(({ op }) => op);
+    const older = kept
+      .filter(({ op, at }) => !known.includes(op) && at > now - KEPT_MS)
+      .map(({ op, ids, at, ...frame }) => ({ op, frame, asks: [{ ids }], sent: true, at }));
+    this.#change([...older, ...this.jobs].slice(-WAITING));
   }
 
   /**
@@ -80,27 +74,32 @@ export class Outbox {
   add(op, frame, ask, now, inbox) {
     const { ids = [] } = ask;
     if (ids.length > IDS) throw new RangeError(`${ids.length} ids, at most ${IDS}`);
-    if (this.#jobs.length >= WAITING) throw new RangeError(`${WAITING} requests are waiting, no more may`);
-    this.#at = Math.max(now, this.#at + 1);
-    if (frame.upto) this.#reach(frame, ask, inbox);
-    const asks = [...this.#undone(frame.type, ids), ask];
-    const other = this.#fitting(frame.type, ids);
-    if (other) other.asks.push(...asks);
-    else this.#jobs.push({ op, frame, asks, sent: false, at: this.#at });
-    this.#change(this.#jobs);
+    if (this.jobs.length >= WAITING) throw new RangeError(`${WAITING} calls are waiting`);
+    const spared = arrivedAfter(inbox, frame.upto);
+    if (spared) {
+      const reached = ({ id, topic }) => !spared.has(id) && topic === (frame.topic ?? topic);
+      ask.reached = this.show(inbox).entries.filter(reached).map(({ id }) => id);
+      ask.all = !frame.topic;
+    }
+    const last = this.jobs.at(-1);
+    if (ask.ids && last && joins(last, frame.type, ids)) {
+      last.frame = frame;
+      last.asks.push(ask);
+    } else this.jobs.push({ op, frame, asks: [ask], sent: false, at: now });
+    this.#change(this.jobs);
   }
 
   /** It was answered. @param {Job} job @param {string} [cursor] of its event, if that is still to come */
   done(job, cursor) {
     if (cursor) this.#landing.push({ ...job, cursor });
-    this.#change(this.#jobs.filter((other) => other !== job));
+    this.#change(this.jobs.filter((other) => other !== job));
   }
 
   /** The event at this cursor was applied; without one: a snapshot, which knows of everything. */
   landed(cursor) {
     if (this.#landing.length === 0) return;
     this.#landing = this.#landing.filter((job) => cursor && job.cursor !== cursor);
-    this.#change(this.#jobs);
+    this.#change(this.jobs);
   }
 
   /**
@@ -110,13 +109,13 @@ export class Outbox {
    */
   split(job, op) {
     const parts = job.asks.map((ask) => ({ ...job, op: op(), asks: [ask], sent: false }));
-    this.#change(this.#jobs.flatMap((other) => (other === job ? parts : [other])));
+    this.#change(this.jobs.flatMap((other) => (other === job ? parts : [other])));
   }
 
-  /** Take a call back, unless it was sent. @param {Ask} ask */
-  withdraw(ask) {
-    for (const job of this.#jobs) if (!job.sent) job.asks = job.asks.filter((other) => other !== ask);
-    this.#change(this.#jobs.filter(({ asks }) => asks.length > 0));
+  /** Take calls back, unless they were sent. @param {(ask: Ask) => boolean} which */
+  withdraw(which) {
+    for (const job of this.jobs) if (!job.sent) job.asks = job.asks.filter((ask) => !which(ask));
+    this.#change(this.jobs.filter(({ asks }) => asks.length > 0));
   }
 
   /** Nobody waits for a page any more. */
@@ -133,73 +132,23 @@ export class Outbox {
    * @returns {{entries: object[], counts: {unseen: number, unread: number, total: number}}}
    */
   show({ entries, counts }) {
-    const marks = [...this.#landing, ...this.marks].map(({ frame: { type }, asks, at }) => ({
-      ids: new Set(asks.flatMap(({ ids, reached = [] }) => ids ?? reached)),
-      mark: (entry) => mark(entry, [type], new Date(at).toISOString()),
-      all: asks[0].all,
-    }));
-    const marked = (entry, { ids, mark }) => (ids.has(entry.id) ? mark(entry) : entry);
-    const shown = entries.map((entry) => marks.reduce(marked, entry));
-    const [before, after] = [tally(entries), tally(shown)];
-    // Of what is older than the entries held, a mark-all leaves as much as of an entry that is new.
-    const left = marks.filter(({ all }) => all).map(({ mark }) => tally([mark({})]));
+    const marks = [...this.#landing, ...this.marks];
+    if (marks.length === 0) return { entries: entries.filter(active), counts };
+    const shown = entries.map((entry) => marks.reduce((entry, job) => (reaches(job, entry) ? marked(entry, job) : entry), entry));
     const count = (name) => {
-      const older = left.every((one) => one[name]) ? Math.max(0, counts[name] - before[name]) : 0;
-      return older + after[name];
+      // Of what is older than the entries held, a mark-all leaves as much as of an entry that is new.
+      const left = marks.every((job) => !job.asks[0].all || tally([marked({}, job)], name));
+      return (left ? Math.max(0, counts[name] - tally(entries, name)) : 0) + tally(shown, name);
     };
     return {
       entries: shown.filter(active),
-      counts: marks.length > 0 ? { unseen: count("unseen"), unread: count("unread"), total: count("total") } : counts,
+      counts: { unseen: count("unseen"), unread: count("unread"), total: count("total") },
     };
   }
 
   #change(jobs) {
-    this.#jobs = jobs;
+    this.jobs = jobs;
     this.version = {};
-  }
-
-  /** The calls that this one undoes before they were sent. They need no frame, and are answered with this one. */
-  #undone(type, ids) {
-    const opposite = { archive: "unarchive", unarchive: "archive" }[type];
-    const undone = [];
-    for (const { frame, asks } of this.#open()) {
-      if (frame.type !== opposite) continue;
-      for (const ask of asks) {
-        ask.ids = ask.ids.filter((id) => !ids.includes(id));
-        if (ask.ids.length === 0) undone.push(ask);
-      }
-    }
-    for (const ask of undone) {
-      this.withdraw(ask);
-      ask.ids = ids;
-    }
-    return undone;
-  }
-
-  /** A job that these ids can join. */
-  #fitting(type, ids) {
-    for (const job of this.#open()) {
-      if (job.frame.type === type) return idsOf(job).length + ids.length > IDS ? undefined : job;
-      if (PLACES.includes(type) && PLACES.includes(job.frame.type)) return undefined;
-    }
-    return undefined;
-  }
-
-  /** Marks by id that may still change, the latest first. Nothing passes a list or a mark-all: they tell the order. */
-  *#open() {
-    for (const job of this.#jobs.toReversed()) {
-      if (job.sent || !job.asks[0].ids) return;
-      yield job;
-    }
-  }
-
-  #reach({ upto, topic }, ask, inbox) {
-    const spared = arrivedAfter(inbox, upto);
-    if (spared === null) return;
-    const reached = (entry) => !spared.has(entry.id) && (!topic || entry.topic === topic);
-    const { entries } = this.show(inbox);
-    ask.reached = entries.filter(reached).map(({ id }) => id);
-    ask.all = !topic;
   }
 }
 
@@ -213,15 +162,29 @@ export function frameOf(job) {
   return { ...job.frame, ...ids, op: job.op };
 }
 
+/** Whether one frame can do for a mark that was not sent and the next one: the same, or its undoing. */
+function joins(job, type, ids) {
+  if (job.sent || !job.asks[0].ids) return false;
+  const held = idsOf(job);
+  return job.frame.type === type
+    ? held.length + ids.length <= IDS
+    : OPPOSITE[job.frame.type] === type && held.every((id) => ids.includes(id));
+}
+
 function idsOf({ asks }) {
   return [...new Set(asks.flatMap(({ ids }) => ids))];
 }
 
-function tally(entries) {
-  const held = entries.filter(active);
-  return {
-    unseen: held.filter(({ seen_at }) => !seen_at).length,
-    unread: held.filter(({ read_at }) => !read_at).length,
-    total: held.length,
-  };
+function reaches({ asks }, { id }) {
+  return asks.some(({ ids, reached = [] }) => (ids ?? reached).includes(id));
+}
+
+function marked(entry, { frame, at }) {
+  return mark(entry, [frame.type], new Date(at).toISOString());
+}
+
+/** How many of these a count has. */
+function tally(entries, name) {
+  const time = { unseen: "seen_at", unread: "read_at" }[name];
+  return entries.filter((entry) => active(entry) && !entry[time]).length;
 }

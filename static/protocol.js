@@ -18,8 +18,6 @@ const OPEN_MS = 10_000;
 const GRACE_MS = 10_000;
 /** Time the hub has to answer that, or to close after its `bye`, ms. */
 const PROBE_MS = 5_000;
-/** A socket that was heard from so lately needs no question when the page wakes, ms. */
-const FRESH_MS = 1_000;
 /** A timer that comes so much too late was asleep, and what it waited for may have come meanwhile, ms. */
 const SLEPT_MS = 2_000;
 /** Faults of the hub with one request before its caller is told. They must not block those behind it for ever. */
@@ -27,19 +25,10 @@ const TRIES = 8;
 
 const TOKEN_EXPIRED = 4003;
 /** A hub that closes with one of these will not have this user: trying again would change nothing. */
-const REFUSED = new Set([TOKEN_EXPIRED, 4501, 4503]);
+const REFUSED = [TOKEN_EXPIRED, 4501, 4503];
 /** What a browser reports when a connection broke without a close frame. */
 const ABNORMAL = 1006;
-const STAY_AWAY = new Set([1002, 1003, 1007, 1008, 1009, 1010]);
-
-/**
- * Whether a client returns after a close with this code (protocol, section 7).
- * @param {number} code
- * @returns {boolean}
- */
-export function comesBack(code) {
-  return !STAY_AWAY.has(code) && !(code >= 4500 && code <= 4999);
-}
+const STAY_AWAY = [1002, 1003, 1007, 1008, 1009, 1010];
 
 /**
  * What the caller is to do.
@@ -48,14 +37,13 @@ export function comesBack(code) {
  * - `send`: write this frame.
  * - `token`: fetch a user token, then report `token` or `tokenFailed`.
  * - `state`: the state is now this; `code` and `reason` say why a connection ended.
- * - `inbox`: the inbox changed.
- * - `notification`: an entry that was not there before; `missed`: while this client was away.
+ * - `notification`: an entry that was not there before, now or while this client was away.
  * - `answer`: the answer to the request: an `ack`, a `page` or an `error`.
  * - `auth`: the hub will not have this user, or nobody is signed in. It ended.
  * - `error`: an error that answers no request.
  * @typedef {{act: "connect"} | {act: "drop"} | {act: "send", frame: object} | {act: "token"}
- *   | {act: "state", state: State, code?: number, reason?: string} | {act: "inbox"}
- *   | {act: "notification", entry: object, missed: boolean} | {act: "answer", answer: object}
+ *   | {act: "state", state: State, code?: number, reason?: string}
+ *   | {act: "notification", entry: object} | {act: "answer", answer: object}
  *   | {act: "auth", code?: number, reason: string} | {act: "error", error: object}} Step
  */
 
@@ -79,37 +67,30 @@ export class Connection {
   #token = null;
   /** A token is being fetched; never two at a time. */
   #tokenWanted = false;
-  #tokenAt = Infinity;
-  #tokenTries = 0;
   /** When the held token ends, if that is known. */
   #expires = Infinity;
   /** A token was refused as expired, and no other was welcomed since. */
   #expired = false;
-  /** The ref of the last `refresh`. */
-  #refreshing = null;
   #pingMs = 25_000;
-  #heardAt = 0;
   #probing = false;
   #bye = null;
 
   #inbox = empty();
-  #handle = null;
   #live = false;
   /** The ref of the `subscribe` whose `subscribed` is awaited. */
   #subscribing = null;
   #subscribeAt = Infinity;
-  #subscribeTries = 0;
 
-  /** Events of a `replay` still to come. */
-  #missed = 0;
 
   #refs = 0;
   /** The frame that was asked and is not answered. */
   #request = null;
   #requestAt = Infinity;
-  #requestTries = 0;
+  /** Refusals since something went well. */
+  #tries = 0;
 
-  #told = { state: "idle", inbox: this.#inbox };
+  /** @type {State} */
+  #told = "idle";
   /** Why the connection ended that this input is about. */
   #ending = {};
 
@@ -117,11 +98,11 @@ export class Connection {
    * @param {object} options
    * @param {string} options.apiKey
    * @param {string} options.channel UUID or handle
-   * @param {string | null} [options.user] development sign-in; without it tokens are asked for
+   * @param {string} [options.user] development sign-in; without it tokens are asked for
    * @param {() => number} options.random in [0, 1)
    */
-  constructor({ apiKey, channel, user = null, random }) {
-    this.#credentials = user === null ? { api_key: apiKey } : { api_key: apiKey, user };
+  constructor({ apiKey, channel, user, random }) {
+    this.#credentials = { api_key: apiKey, user };
     this.#channel = channel;
     this.#random = random;
     this.#backoff = new Backoff(random);
@@ -129,7 +110,7 @@ export class Connection {
 
   /** @returns {State} */
   get state() {
-    return this.#told.state;
+    return this.#told;
   }
 
   /** @returns {import("./inbox.js").Inbox} */
@@ -139,7 +120,7 @@ export class Connection {
 
   /** When `tick` wants to be called; Infinity: not before something else happens. */
   get due() {
-    return Math.min(this.#until, this.#subscribeAt, this.#tokenAt, this.#requestAt);
+    return Math.min(this.#until, this.#subscribeAt, this.#requestAt);
   }
 
   /** Whether `request` may be called: connected, and nothing else waits for its answer. */
@@ -163,8 +144,7 @@ export class Connection {
   wake(now) {
     const resting = this.#phase === "paused" || (this.#phase === "waiting" && this.#bye === null);
     if (resting) return this.#tell(this.#connect(now));
-    const doubtful = this.#phase === "welcomed" && !this.#probing && now - this.#heardAt > FRESH_MS;
-    return doubtful ? this.#probe(now) : [];
+    return this.#phase === "welcomed" && !this.#probing ? this.#probe(now) : [];
   }
 
   /** The page goes away and may come back: let go of the socket until `wake` or `start`. @returns {Step[]} */
@@ -184,26 +164,23 @@ export class Connection {
   }
 
   /** Close for good. `refused`: since somebody else is to be served. @returns {Step[]} */
-  stop(reason = "closed by this client", refused = false) {
-    return this.#tell(this.#end({ reason }, refused));
+  stop(reason, refused) {
+    return this.#tell(this.#end({ reason }, refused === true));
   }
 
   /** @param {string | null} token null: nobody is signed in @returns {Step[]} */
   token(token, now) {
-    const wanted = this.#tokenWanted;
     this.#tokenWanted = false;
     if (token === null) return this.#tell(this.#end({ reason: "nobody is signed in" }, true));
     this.#token = token;
     this.#expires = Infinity;
-    this.#tokenTries = 0;
     if (this.#phase === "token") return this.#tell(this.#connect(now));
-    return this.#phase === "welcomed" && wanted ? [this.#refresh()] : [];
+    return this.#phase === "welcomed" ? [send({ type: "refresh", ref: ++this.#refs, token })] : [];
   }
 
-  /** No token could be had: a failed attempt like any other. @returns {Step[]} */
+  /** No token could be had: a failed attempt like any other. The open socket lasts as long as the one it has. @returns {Step[]} */
   tokenFailed(now) {
     this.#tokenWanted = false;
-    if (this.#phase === "welcomed") this.#tokenAt = now + this.#patience(++this.#tokenTries);
     return this.#tell(this.#phase === "token" ? this.#wait(now) : []);
   }
 
@@ -211,8 +188,8 @@ export class Connection {
   open(now) {
     this.#phase = "open";
     this.#heard(now);
-    const token = this.#token === null ? {} : { token: this.#token };
-    return this.#tell([send({ type: "auth", ...this.#credentials, ...token }), this.#subscribe()]);
+    const auth = { type: "auth", ...this.#credentials, token: this.#token ?? undefined };
+    return this.#tell([send(auth), this.#subscribe()]);
   }
 
   /** The socket closed, or never opened. One that was dropped is not spoken of any more. @returns {Step[]} */
@@ -232,7 +209,6 @@ export class Connection {
     const late = now - this.#until;
     if (late >= 0) return this.#tell(this.#late(now, late > SLEPT_MS));
     if (now >= this.#subscribeAt) return [this.#subscribe()];
-    if (now >= this.#tokenAt) return this.#wantToken();
     return now >= this.#requestAt ? [this.#write()] : [];
   }
 
@@ -244,7 +220,6 @@ export class Connection {
    */
   request(frame) {
     this.#request = { ...frame, ref: ++this.#refs, channel: this.#channel };
-    this.#requestTries = 0;
     return [this.#write()];
   }
 
@@ -271,23 +246,16 @@ export class Connection {
   }
 
   #wantToken() {
-    this.#tokenAt = Infinity;
     if (this.#tokenWanted) return [];
     this.#tokenWanted = true;
     return [{ act: "token" }];
   }
 
-  #refresh() {
-    this.#refreshing = ++this.#refs;
-    return send({ type: "refresh", ref: this.#refreshing, token: this.#token });
-  }
-
   #lost(code, now) {
     // A hub that said why and then broke off meant what it said.
-    const why = this.#bye?.code ?? code;
-    const reason = this.#bye?.reason ?? "";
+    const { code: why = code, reason = "" } = this.#bye ?? {};
     const hopeless = why === TOKEN_EXPIRED && this.#expired;
-    if (hopeless || !comesBack(why)) return this.#end({ code: why, reason });
+    if (hopeless || STAY_AWAY.includes(why) || why >= 4500) return this.#end({ code: why, reason });
     if (why === TOKEN_EXPIRED) {
       this.#token = null;
       this.#expired = true;
@@ -299,11 +267,11 @@ export class Connection {
   #wait(now) {
     this.#reset();
     this.#phase = "waiting";
-    this.#until = now + this.#backoff.next(now, this.#bye?.delay_ms ?? null);
+    this.#until = now + this.#backoff.next(now, this.#bye?.delay_ms);
     return [];
   }
 
-  #end(why, refused = REFUSED.has(why.code)) {
+  #end(why, refused = REFUSED.includes(why.code)) {
     this.#reset();
     this.#phase = "ended";
     this.#token = null;
@@ -314,17 +282,16 @@ export class Connection {
 
   /** Nothing of the lost connection holds for the next one. */
   #reset() {
-    this.#until = this.#subscribeAt = this.#tokenAt = this.#requestAt = Infinity;
+    this.#until = this.#subscribeAt = this.#requestAt = Infinity;
     this.#request = null;
     this.#live = false;
-    this.#subscribeTries = 0;
+    this.#tries = 0;
   }
 
   // ---- is anybody there? ----------------------------------------------------------------------------
 
   #heard(now) {
     this.#probing = false;
-    this.#heardAt = now;
     this.#until = now + this.#pingMs + GRACE_MS;
   }
 
@@ -351,25 +318,21 @@ export class Connection {
         return this.#welcome(frame, now);
       case "subscribed":
         return this.#subscribed(frame);
-      case "entry":
-      case "state":
-      case "gone":
-        return this.#event(frame);
       case "ack":
       case "page":
         return this.#answer(frame);
       case "error":
         return this.#error(frame, now);
       case "expiring":
-        return this.#credentials.user === undefined ? this.#wantToken() : [];
+        return this.#wantToken();
       case "ping":
         return [send({ type: "pong" })];
       case "bye":
         return this.#leave(frame, now);
       case "refreshed":
         return this.#lasts(frame);
-      default: // pong, and what later versions may add: it was heard, that is all
-        return [];
+      default: // an event; or pong and what later versions may add: it was heard, that is all
+        return frame.prev ? this.#event(frame) : [];
     }
   }
 
@@ -400,38 +363,33 @@ export class Connection {
   #subscribe() {
     this.#subscribing = ++this.#refs;
     this.#subscribeAt = Infinity;
-    const { cursor } = this.#inbox;
-    const from = cursor === null ? {} : { cursor };
-    return send({ type: "subscribe", ref: this.#subscribing, channel: this.#channel, ...from });
+    const cursor = this.#inbox.cursor ?? undefined;
+    return send({ type: "subscribe", ref: this.#subscribing, channel: this.#channel, cursor });
   }
 
   #subscribed(frame) {
     // An unasked snapshot that crossed our `subscribe` belongs to the past, like the events before its answer.
     if ((frame.ref ?? null) !== this.#subscribing) return [];
     this.#subscribing = null;
-    this.#subscribeTries = 0;
-    this.#handle = frame.channel;
+    this.#tries = 0;
     this.#live = true;
-    this.#missed = frame.missed ?? 0;
     this.#inbox = apply(this.#inbox, frame);
     return [];
   }
 
   #event(frame) {
-    if (this.#subscribing !== null || frame.channel !== this.#handle) return [];
+    if (this.#subscribing !== null) return [];
     const before = this.#inbox;
     this.#inbox = apply(before, frame);
     if (this.#inbox.gap) return [this.#subscribe()];
-    const missed = this.#missed > 0;
-    if (missed) this.#missed--;
     const { entry } = frame;
     const isNew = entry && this.#inbox !== before && before.entries.every(({ id }) => id !== entry.id);
-    return isNew ? [{ act: "notification", entry, missed }] : [];
+    return isNew ? [{ act: "notification", entry }] : [];
   }
 
   #subscribeFailed(error, now) {
     if (!error.temporary) return [{ act: "error", error }, ...this.#end({ reason: error.message })];
-    this.#subscribeAt = now + this.#patience(++this.#subscribeTries, error);
+    this.#subscribeAt = now + this.#patience(error);
     return [];
   }
 
@@ -444,30 +402,26 @@ export class Connection {
 
   #answer(frame) {
     if (this.#request === null || frame.ref !== this.#request.ref) return [];
-    this.#inbox = apply(this.#inbox, frame);
     this.#request = null;
+    this.#tries = 0;
     return [{ act: "answer", answer: frame }];
   }
 
   #error(frame, now) {
     const { ref, temporary, code } = frame;
     if (ref !== undefined && ref === this.#subscribing) return this.#subscribeFailed(frame, now);
-    if (ref === undefined || ref !== this.#request?.ref) return this.#complain(frame);
+    // The hub goes on with the token it had; we do not have that one any more, so the next connection asks again.
+    if (code === "invalid_token") this.#token = null;
+    if (ref === undefined || ref !== this.#request?.ref) return [{ act: "error", error: frame }];
     // A hub without its store will have it again; anything else may be this request's own, for ever.
-    if (!temporary || (++this.#requestTries >= TRIES && code !== "unavailable")) return this.#answer(frame);
-    this.#requestAt = now + this.#patience(this.#requestTries, frame);
+    if (!temporary || (this.#tries >= TRIES - 1 && code !== "unavailable")) return this.#answer(frame);
+    this.#requestAt = now + this.#patience(frame);
     return [];
   }
 
-  #complain(error) {
-    // The hub goes on with the token it had; we do not have that one any more, so the next connection asks again.
-    if (error.ref !== undefined && error.ref === this.#refreshing) this.#token = null;
-    return [{ act: "error", error }];
-  }
-
-  #patience(tries, { retry_ms } = {}) {
+  #patience({ retry_ms }) {
     const [min, max] = this.#backoff.range;
-    return jitter(tries - 1, this.#random, [retry_ms ?? min, max]);
+    return jitter(this.#tries++, this.#random, [retry_ms ?? min, max]);
   }
 
   // ---- what the caller is told ----------------------------------------------------------------------
@@ -476,19 +430,15 @@ export class Connection {
     if (this.#phase === "idle") return "idle";
     if (this.#phase === "ended") return "closed";
     if (this.#live) return "connected";
-    const first = this.#told.state === "idle" || this.#told.state === "closed" || this.#told.state === "connecting";
+    const first = ["idle", "closed", "connecting"].includes(this.#told);
     return first && this.#phase !== "waiting" ? "connecting" : "reconnecting";
   }
 
   #tell(steps) {
-    const news = [];
-    if (this.#inbox !== this.#told.inbox) news.push({ act: "inbox" });
     const state = this.#state();
-    if (state !== this.#told.state) {
-      news.push({ act: "state", state, ...this.#ending });
-    }
+    const news = state === this.#told ? [] : [{ act: "state", state, ...this.#ending }];
     this.#ending = {};
-    this.#told = { state, inbox: this.#inbox };
+    this.#told = state;
     return [...news, ...steps];
   }
 }

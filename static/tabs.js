@@ -18,6 +18,7 @@ const LATEST = 100;
 
 /**
  * @typedef {object} Options
+ * @property {string} id of this tab
  * @property {string} name of the feed: the same in all tabs that show it, to whomever
  * @property {() => Mine | null} mine what this tab holds; null while it is not connected
  * @property {(role: Role) => void} changed another role: whatever socket there is is not to be used any more
@@ -33,7 +34,7 @@ const LATEST = 100;
 /**
  * @typedef {object} Mine
  * @property {object} welcome the hub's last
- * @property {object} subscribed the hub's last; its channel and `channel_id`
+ * @property {object} subscribed the hub's last
  * @property {import("./inbox.js").Inbox} inbox
  */
 
@@ -41,11 +42,9 @@ export class Tabs {
   /** @type {Role} */
   role = "solo";
   #is;
-  #name;
-  #id = Math.random().toString(36).slice(2, 12);
-  #channel = null;
-  /** Between all tabs, whoever is signed in. */
-  #people = null;
+  #user;
+  /** Between all tabs of the feed, whoever is signed in. */
+  #channel;
   #stopped = null;
   #release = null;
   #timer;
@@ -55,9 +54,6 @@ export class Tabs {
   #relayed = null;
   /** The real one, as a leader. */
   #socket = null;
-  /** Who asked what: the tab and its own `ref`, by the `ref` on the wire. */
-  #asked = new Map();
-  #asks = 0;
   /** The latest events, for tabs that were away. They lead to what the leader holds. */
   #latest = [];
 
@@ -66,21 +62,23 @@ export class Tabs {
     this.#is = { locks: navigator.locks, ...is };
   }
 
-  /** Join the other tabs of this user. Called again after `stop`, come back. */
+  /**
+   * Join the other tabs of this user. Called again after `stop`, come back.
+   * @param {string | null} user null: until it is known who that is, this tab is alone
+   */
   start(user) {
     const { locks, Channel, name, signedIn } = this.#is;
-    if (this.#stopped || !Channel) return;
+    if (this.#stopped || !Channel || user === null) return;
     this.#stopped = new AbortController();
-    this.#people = new Channel(name);
-    this.#people.onmessage = ({ data }) => signedIn(data);
-    this.#name = `${name}:${user}`;
-    this.#channel = new Channel(this.#name);
-    this.#channel.onmessage = ({ data }) => (data.to ?? this.#id) === this.#id && this.#hear(data);
+    this.#user = user;
+    this.#channel = new Channel(name);
+    this.#channel.onmessage = ({ data }) => {
+      if (data.say === "user") signedIn(data.user);
+      else if (data.of === this.#user && (data.to ?? this.#is.id) === this.#is.id) this.#hear(data);
+    };
     if (!locks) return;
     this.role = "follower";
     this.#queue({ signal: this.#stopped.signal });
-    const { signal } = this.#stopped;
-    document.addEventListener("visibilitychange", () => this.#looked(), { signal });
     this.#tickedAt = this.#heardAt = this.#is.clock.now();
     this.#tick();
   }
@@ -91,16 +89,13 @@ export class Tabs {
     this.#stopped?.abort();
     this.#stopped = null;
     this.#release?.();
-    this.#release = null;
     this.#channel?.close();
-    this.#people?.close();
-    this.#channel = this.#people = null;
-    this.#relayed = this.#socket = null;
+    this.#release = this.#channel = this.#relayed = this.#socket = null;
   }
 
   /** Tell all tabs who is signed in; null: nobody any more. */
   announce(user) {
-    this.#people?.postMessage(user);
+    this.#post({ say: "user", user });
   }
 
   /**
@@ -108,7 +103,12 @@ export class Tabs {
    * @param {() => WebSocket} connect
    */
   open(connect) {
-    if (this.role === "follower") return (this.#relayed = new Relayed((frame) => this.#post({ say: "ask", frame })));
+    if (this.role === "follower") {
+      const send = (text) => this.#post({ say: "ask", frame: JSON.parse(text) });
+      this.#relayed = Object.assign(new EventTarget(), { send, close() {} });
+      queueMicrotask(() => this.#relay("open"));
+      return this.#relayed;
+    }
     const socket = connect();
     this.#socket = socket;
     socket.addEventListener("close", ({ code }) => socket === this.#socket && this.#post({ say: "down", code }));
@@ -117,11 +117,9 @@ export class Tabs {
 
   /** Whether a frame of the hub answers another tab, which has it now. */
   passOn(frame) {
-    const asker = this.#asked.get(frame.ref);
-    if (!asker) return false;
-    this.#asked.delete(frame.ref);
-    this.#post({ say: "frame", to: asker.to, frame: { ...frame, ref: asker.ref } });
-    return true;
+    const [to, ref] = String(frame.ref).split(" ");
+    if (ref) this.#post({ say: "frame", to, frame: { ...frame, ref: +ref } });
+    return ref;
   }
 
   /** A frame of the hub has been taken in here: the others need it too. */
@@ -138,73 +136,58 @@ export class Tabs {
   }
 
 
+  /** As much of a WebSocket as a client uses: this happened to it. */
+  #relay(type, more) {
+    this.#relayed?.dispatchEvent(Object.assign(new Event(type), more));
+  }
+
   // ---- between tabs ---------------------------------------------------------------------------------
 
   #post(message) {
-    this.#channel?.postMessage({ ...message, from: this.#id });
+    this.#channel?.postMessage({ ...message, of: this.#user, from: this.#is.id });
   }
 
   #hear({ say, from, frame, code }) {
+    const { hidden } = document;
     if (this.role === "leader") {
       if (say === "ask") this.#serve(from, frame);
-      else if (say === "take" && document.hidden) this.#post({ say: "yours", to: from });
-      return undefined;
+      if (say === "take" && hidden) this.#post({ say: "yours", to: from });
+      return;
     }
-    if (say !== "ask" && say !== "take") this.#heardAt = this.#is.clock.now();
-    switch (say) {
-      case "frame":
-        return this.#relayed?.take(frame);
-      case "down":
-        return this.#relayed?.end(code);
-      case "up":
-        this.#relayed?.end(RESTART);
-        return this.#is.wake();
-      case "offer":
-        return document.hidden || this.#post({ say: "take" });
-      case "yours":
-        return this.#queue({ steal: true });
+    this.#heardAt = this.#is.clock.now();
+    if (say === "frame") this.#relay("message", { data: JSON.stringify(frame) });
+    if (say === "down") this.#relay("close", { code });
+    if (say === "up") {
+      this.#relay("close", { code: RESTART });
+      this.#is.wake();
     }
-    return undefined;
+    if (say === "offer" && !hidden) this.#post({ say: "take" });
+    if (say === "yours") this.#queue({ steal: true });
   }
 
   /** Plays the hub to another tab. */
   #serve(to, frame) {
     const mine = this.#is.mine();
-    const reply = (answer) => this.#post({ say: "frame", to, frame: { ref: frame.ref, ...answer } });
-    if (!mine) return undefined; // it will hear `up`
-    switch (frame.type) {
-      case "auth":
-        return reply(mine.welcome);
-      case "subscribe":
-        return this.#catchUp(to, mine, frame.cursor, reply);
-      case "ping":
-        return reply({ type: "pong" });
-      case "pong":
-        return undefined;
-    }
-    const ref = `${this.#id}-${++this.#asks}`;
-    this.#asked.set(ref, { to, ref: frame.ref });
-    return this.#socket.send(JSON.stringify({ ...frame, ref }));
-  }
-
-  /** What a hub would answer to a tab that holds the feed up to a cursor. */
-  #catchUp(to, { subscribed, inbox }, cursor, reply) {
-    const { channel, channel_id } = subscribed;
-    const { counts, entries, after } = inbox;
-    const head = { type: "subscribed", channel, channel_id, cursor: inbox.cursor, counts };
-    if (cursor === inbox.cursor) return reply({ ...head, mode: "live" });
-    const place = this.#latest.findIndex(({ prev }) => prev === cursor);
-    if (place < 0) return reply({ ...head, mode: "snapshot", entries, page: { after } });
-    const missed = this.#latest.slice(place);
-    reply({ ...head, mode: "replay", missed: missed.length });
-    for (const frame of missed) this.#post({ say: "frame", to, frame });
-    return undefined;
+    const reply = (answer) => this.#post({ say: "frame", to, frame: { ...answer, ref: frame.ref } });
+    if (!mine) return; // it will hear `up`
+    if (frame.type === "auth") reply(mine.welcome);
+    else if (frame.type === "ping") reply({ type: "pong" });
+    else if (frame.type === "subscribe") {
+      // As a hub would answer to one that holds the feed up to its cursor.
+      const { subscribed, inbox } = mine;
+      const place = this.#latest.findIndex(({ prev }) => prev === frame.cursor);
+      const missed = place < 0 ? [] : this.#latest.slice(place);
+      const mode = missed.length > 0 ? "replay" : frame.cursor === inbox.cursor ? "live" : "snapshot";
+      reply({ ...subscribed, ...inbox, mode, page: inbox, missed: missed.length });
+      for (const event of missed) this.#post({ say: "frame", to, frame: event });
+    } else this.#socket.send(JSON.stringify({ ...frame, ref: `${to} ${frame.ref}` }));
   }
 
   // ---- who leads ------------------------------------------------------------------------------------
 
   #queue(how) {
-    this.#is.locks.request(this.#name, how, () => this.#lead()).catch(() => this.#yield());
+    const { locks, name } = this.#is;
+    locks.request(`${name}:${this.#user}`, how, () => this.#lead()).catch(() => this.#yield());
   }
 
   #lead() {
@@ -227,7 +210,6 @@ export class Tabs {
   #become(role) {
     this.role = role;
     this.#relayed = this.#socket = null;
-    this.#asked.clear();
     this.#latest = [];
     this.#is.changed(role);
   }
@@ -236,7 +218,10 @@ export class Tabs {
     const { clock } = this.#is;
     const now = clock.now();
     // A tab that slept has heard nothing for that reason.
-    if (now - this.#tickedAt > 2 * BEAT_MS) this.#heardAt = now;
+    if (now - this.#tickedAt > 2 * BEAT_MS) {
+      this.#heardAt = now;
+      this.#is.wake();
+    }
     this.#tickedAt = now;
     if (this.role === "leader") this.#post({ say: "beat" });
     else if (!document.hidden && now - this.#heardAt > DEAD_MS) {
@@ -246,34 +231,9 @@ export class Tabs {
     this.#timer = clock.setTimeout(() => this.#tick(), BEAT_MS);
   }
 
-  #looked() {
+  /** The page was hidden, or is seen again. */
+  looked() {
     if (document.hidden && this.role === "leader") this.#post({ say: "offer" });
     if (!document.hidden) this.#heardAt = this.#is.clock.now();
   }
-}
-
-/** As much of a WebSocket as a client uses; at its other end is a tab. */
-class Relayed extends EventTarget {
-  #ask;
-
-  /** @param {(frame: object) => void} ask */
-  constructor(ask) {
-    super();
-    this.#ask = ask;
-    queueMicrotask(() => this.dispatchEvent(new Event("open")));
-  }
-
-  send(text) {
-    this.#ask(JSON.parse(text));
-  }
-
-  take(frame) {
-    this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(frame) }));
-  }
-
-  end(code) {
-    this.dispatchEvent(new CloseEvent("close", { code }));
-  }
-
-  close() {}
 }

@@ -290,24 +290,6 @@ async def test_other_marks_of_entries_that_are_not_held_are_no_gap(page: Page) -
     assert held(state, "b")["status"] == "read"
 
 
-@pytest.mark.parametrize(
-    ("answer", "taken"),
-    [
-        ({"type": "ack", "cursor": "1"}, True),
-        ({"type": "ack", "cursor": "2"}, False),
-        ({"type": "ack", "cursor": "1", "replayed": True}, False),
-        ({"type": "page", "cursor": "1", "entries": [], "page": {}}, True),
-        ({"type": "page", "cursor": "2", "entries": [], "page": {}}, False),
-    ],
-)
-async def test_counts_of_an_answer_are_taken_only_at_the_same_cursor_and_never_its_cursor(
-    page: Page, answer: JSON, taken: bool
-) -> None:
-    state = await fold(page, snapshot("1", entry("a")), {**answer, "counts": counts(3, 4, 5)})
-    assert state["counts"] == (counts(3, 4, 5) if taken else counts(0, 0, 0))
-    assert (state["cursor"], state["active"]) == ("1", ["a"])
-
-
 async def test_an_older_page_is_added_at_the_end_without_repeating_an_entry(page: Page) -> None:
     older = {
         "type": "page",
@@ -342,7 +324,8 @@ class Rules:
     def __init__(self, page: Page, **options: Any) -> None:
         self.page = page
         self.inputs: list[list[Any]] = []
-        self.options = {"apiKey": "pk_dev", "channel": "inbox", **options}
+        given = {name: value for name, value in options.items() if value is not None}
+        self.options = {"apiKey": "pk_dev", "channel": "inbox", **given}
 
     async def __call__(self, *inputs: list[Any]) -> list[JSON]:
         """The steps after the last of these inputs; all earlier inputs are run again before it."""
@@ -354,7 +337,7 @@ class Rules:
           const rules = new m.Connection({...value.options, random: () => 0.5});
           let steps = [];
           for (const [input, ...values] of value.inputs) steps = rules[input](...values);
-          return {steps, state: rules.state, inbox: rules.inbox, due: rules.due};
+          return {steps: JSON.parse(JSON.stringify(steps)), state: rules.state, inbox: rules.inbox, due: rules.due};
         })()"""
         value = {"options": self.options, "inputs": self.inputs}
         return await call(self.page, "protocol", expression, value)
@@ -465,7 +448,7 @@ async def test_a_reconnect_subscribes_with_the_held_cursor(page: Page) -> None:
 async def test_connected_means_that_the_feed_is_followed(page: Page) -> None:
     rules = Rules(page, user="ann")
     assert await rules(["start", 0], ["open", 1], ["frame", WELCOME, 2]) == []
-    assert acts(await rules(["frame", snapshot("1", ref=1), 3])) == ["inbox", "state"]
+    assert acts(await rules(["frame", snapshot("1", ref=1), 3])) == ["state"]
     assert (await rules.run())["state"] == "connected"
 
 
@@ -502,13 +485,8 @@ async def test_a_gap_subscribes_again_from_the_own_cursor_once(page: Page) -> No
 
 async def test_an_unasked_snapshot_replaces_the_inbox(page: Page) -> None:
     rules = live(page)
-    assert acts(await rules(["frame", snapshot("9", entry("z")), 10])) == ["inbox"]
+    assert await rules(["frame", snapshot("9", entry("z")), 10]) == []
     assert [entry["id"] for entry in (await rules.run())["inbox"]["entries"]] == ["z"]
-
-
-async def test_events_of_another_channel_are_ignored(page: Page) -> None:
-    rules = live(page)
-    assert await rules(["frame", {**arrival("x", "2", "1"), "channel": "other"}, 10]) == []
 
 
 async def test_a_temporary_refusal_of_subscribe_is_tried_again_and_a_final_one_ends(page: Page) -> None:
@@ -630,10 +608,13 @@ async def test_waking_skips_a_wait_unless_the_hub_asked_for_it(page: Page) -> No
 
 async def test_stop_drops_the_socket_and_only_start_brings_another(page: Page) -> None:
     rules = live(page)
-    assert acts(await rules(["stop"])) == ["state", "drop"]
+    assert acts(await rules(["stop", "closed"])) == ["state", "drop"]
     assert await rules(["wake", 20]) == []
     assert (await rules.run())["due"] == math.inf
-    assert await rules(["stop"], ["start", 30]) == [{"act": "state", "state": "connecting"}, {"act": "connect"}]
+    assert await rules(["stop", "closed"], ["start", 30]) == [
+        {"act": "state", "state": "connecting"},
+        {"act": "connect"},
+    ]
     assert sent(await rules(["open", 40]))[1]["cursor"] == "1"
 
 
@@ -722,12 +703,8 @@ async def test_a_mark_resolves_with_its_ack_and_rejects_with_its_error(page: Pag
     assert result["error"] == [True, "conflict", "unknown cursor"]
     assert [(mark["type"], mark.get("upto")) for mark in result["marks"]] == [("read", None), ("seen", "7")]
     assert result["marks"][0]["op"] != result["marks"][1]["op"]
-    assert result["late"] == "this client is closed, connect first"
-    assert (result["inbox"]["counts"], result["inbox"]["cursor"], result["inbox"]["more"]) == (
-        counts(0, 0, 1),
-        "7",
-        False,
-    )
+    assert result["late"] == "closed"
+    assert (result["inbox"]["cursor"], result["inbox"]["more"]) == ("7", False)
 
 
 async def test_a_lost_socket_is_replaced_and_its_late_words_are_not_heard(page: Page) -> None:

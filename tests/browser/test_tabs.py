@@ -148,10 +148,13 @@ async def test_a_frozen_leader_is_relieved_by_a_visible_tab_and_does_not_fight_b
     follower, hidden = await open_tab(clock=True), await open_tab(clock=True)
     await hidden.js(HIDE, True)
     devtools = await leader.page.context.new_cdp_session(leader.page)
-    await devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
-    for tab in (hidden, follower):
-        for _ in range(6):
-            await tab.page.clock.run_for(2_000)
+    for _ in range(10):  # Chromium may thaw a page of its own accord
+        await devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
+        for tab in (hidden, follower):
+            for _ in range(6):
+                await tab.page.clock.run_for(2_000)
+        if await role(follower) == "leader":
+            break
     await leads(follower)
     assert await role(hidden) == "follower"
     await follower.hub.send(follower.user)
@@ -224,7 +227,7 @@ async def test_another_user_in_one_tab_ends_the_others(open_tab: Open) -> None:
     other = await open_tab("after")
     for tab in (first, second):
         await tab.until("client.getSnapshot().state === 'closed'")
-        assert [event["reason"] for event in await tab.events("auth")] == ["another user has signed in"]
+        assert [event["reason"] for event in await tab.events("auth")] == ["another user signed in"]
     await agree(other)
 
 
@@ -233,5 +236,5 @@ async def test_a_token_of_another_user_ends_a_client_before_it_shows_anything_of
     await tab.hub.send("after")
     await tab.start(who="after", user="before")
     await tab.until("client.getSnapshot().state === 'closed'")
-    assert [event["reason"] for event in await tab.events("auth")] == ["another user has signed in"]
+    assert [event["reason"] for event in await tab.events("auth")] == ["another user signed in"]
     assert await tab.js("client.getSnapshot().entries") == []

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test system
+.PHONY: run test types system
 
 run: .venv/installed
 	$(BIN)/bellhub serve --dev --data-dir .bellhub
@@ -12,6 +12,11 @@ test: .venv/for-tests system tests/js/node_modules/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# The type declarations of static/, made of the comments there; the tests check that they are fresh.
+types: tests/js/node_modules/installed
+	rm -rf static/types
+	tests/js/node_modules/.bin/tsc -p tests/js --declaration --emitDeclarationOnly --outDir static/types
 
 # Stamps: a second run installs nothing, a changed pyproject.toml does.
 .venv/made:

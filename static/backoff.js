@@ -35,7 +35,7 @@ export class Backoff {
   }
 
   /** A hub welcomed us. An open socket alone proves nothing: a proxy in front of a dead hub opens too. */
-  up(now) {
+  up(/** @type {number} */ now) {
     this.#upSince = now;
   }
 

@@ -21,6 +21,7 @@ const ANOTHER = "another user signed in";
 /** A hub said no, or the client was closed before it could answer. `code` as in the protocol, or `closed`. */
 export class BellhubError extends Error {
   name = "BellhubError";
+  code = "";
 
   /** @param {{code: string, message: string, temporary?: boolean, details?: object}} frame */
   constructor({ message, ...more }) {
@@ -28,6 +29,12 @@ export class BellhubError extends Error {
     Object.assign(this, more);
   }
 }
+
+/** @typedef {import("./inbox.js").Entry} Entry */
+/** @typedef {import("./inbox.js").Frame} Frame */
+/** @typedef {import("./outbox.js").Ask} Ask */
+/** @typedef {import("./outbox.js").Job} Job */
+/** @typedef {import("./protocol.js").Step} Step */
 
 /**
  * @typedef {object} Snapshot what to show; frozen, and the same object until something changes
@@ -37,7 +44,7 @@ export class BellhubError extends Error {
  * @property {"solo" | "leader" | "follower"} role among the tabs of this browser
  * @property {string | null} user
  * @property {{unseen: number, unread: number, total: number}} counts of the whole feed, unanswered marks included
- * @property {object[]} entries those neither archived nor dismissed, newest first, unanswered marks included
+ * @property {Entry[]} entries those neither archived nor dismissed, newest first, unanswered marks included
  * @property {string | null} cursor the place in the feed that this shows
  * @property {boolean} more `older()` has some
  * @property {number} pending marks that the hub has not acknowledged
@@ -63,30 +70,39 @@ export class BellhubClient extends EventTarget {
   #url;
   #address;
   #tabs;
-  /** The hub's last frame of each type. */
+  /** The hub's last frame of each type. @type {Record<string, Frame>} */
   #said = {};
+  /** @type {any} */
   #getToken;
   #WebSocket;
   #clock;
   #storage;
   #rules;
   #outbox = new Outbox();
-  /** The job that the hub has, or may have. */
+  /** The job that the hub has, or may have. @type {Job | null} */
   #job = null;
   /** Unlike that of any other client; `crypto.randomUUID` is missing on plain-http pages. */
   #name = String(Math.random());
   #ops = 0;
+  /** @type {string | null} */
   #user;
-  /** The same, as far as it is known before the hub has said so. */
+  /** The same, as far as it is known before the hub has said so. @type {string | null} */
   #who;
+  /** @type {{code?: number, reason?: string} | undefined} */
   #reason;
+  /** @type {any} */
   #snapshot;
-  /** What it was made of. */
+  /** What it was made of. @type {unknown[]} */
   #parts = [];
+  /** @type {Set<() => void>} */
   #subscribers = new Set();
+  /** @type {Pick<WebSocket, "send" | "close" | "addEventListener"> | null} */
   #socket = null;
+  /** @type {any} */
   #timer;
+  /** @type {AbortController | null} */
   #listening = null;
+  /** @type {Step[]} */
   #steps = [];
   #busy = false;
 
@@ -97,11 +113,11 @@ export class BellhubClient extends EventTarget {
    * @param {string} options.channel UUID or handle
    * @param {() => Promise<string | null>} [options.getToken] fetches a user token; called again only when that has
    *   expired. null: nobody is signed in
-   * @param {string} [options.user] instead of a token, on a hub in development mode; beside `getToken`: who is
+   * @param {string | null} [options.user] instead of a token, on a hub in development mode; beside `getToken`: who is
    *   signed in, if the page knows; then one token serves all tabs, otherwise each asks for one to see whose it is
    * @param {boolean} [options.tabs] share one socket among the tabs of this browser
    * @param {Storage | null} [options.storage] `localStorage` by default; keeps unanswered marks over a reload; null: nothing does
-   * @param {typeof WebSocket} [options.WebSocket]
+   * @param {typeof globalThis.WebSocket} [options.WebSocket]
    * @param {typeof CLOCK} [options.clock]
    * @param {() => number} [options.random] in [0, 1); spreads reconnects
    */
@@ -130,7 +146,7 @@ export class BellhubClient extends EventTarget {
     this.#tabs = new Tabs({
       id: this.#name,
       name: this.#address,
-      mine: () => (this.#rules.state === "connected" ? { ...this.#said, inbox: this.#rules.inbox } : null),
+      mine: () => (this.#rules.state === "connected" ? /** @type {any} */ ({ ...this.#said, inbox: this.#rules.inbox }) : null),
       changed: () => this.#do("restart"),
       wake: () => this.#do("wake"),
       signedIn: (other) => this.#signedIn(other),
@@ -195,7 +211,7 @@ export class BellhubClient extends EventTarget {
    * @param {"seen" | "read" | "click" | "archive" | "unarchive" | "dismiss"} verb
    * @param {string[]} ids at most 500
    * @param {{signal?: AbortSignal}} [options] aborting takes a mark back that was not sent yet
-   * @returns {Promise<object>} the `ack`
+   * @returns {Promise<Frame>} the `ack`
    * @throws {BellhubError}
    */
   mark(verb, ids, { signal } = {}) {
@@ -209,7 +225,7 @@ export class BellhubClient extends EventTarget {
    * @param {string | null} [options.upto] the `cursor` of the snapshot that was shown; now, by default
    * @param {string} [options.topic] only entries of this topic
    * @param {AbortSignal} [options.signal]
-   * @returns {Promise<object>} the `ack`
+   * @returns {Promise<Frame>} the `ack`
    * @throws {BellhubError}
    */
   markAll(verb, { upto = this.#rules.inbox.cursor, topic, signal } = {}) {
@@ -220,7 +236,7 @@ export class BellhubClient extends EventTarget {
    * A page of the feed, whatever this client holds, in the order of the marks before it.
    * @param {object} [filters] as in REST, with one of `after` and `before`, and `limit`
    * @param {{signal?: AbortSignal}} [options]
-   * @returns {Promise<object>} the `page`
+   * @returns {Promise<Frame>} the `page`
    * @throws {BellhubError}
    */
   list(filters = {}, { signal } = {}) {
@@ -240,7 +256,7 @@ export class BellhubClient extends EventTarget {
 
   // ---- calls ----------------------------------------------------------------------------------------
 
-  #ask(frame, ask, signal) {
+  #ask(/** @type {Frame} */ frame, /** @type {Ask} */ ask, /** @type {AbortSignal | undefined} */ signal) {
     const promise = new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       if (this.#rules.state === "closed") throw closed();
@@ -268,12 +284,12 @@ export class BellhubClient extends EventTarget {
     return this.#rules.request(frameOf(job));
   }
 
-  #answer(answer) {
-    const job = this.#job;
+  #answer(/** @type {Frame} */ answer) {
+    const job = /** @type {Job} */ (this.#job);
     const { frame, asks } = job;
     if (answer.type === "error") {
       if (asks.length > 1) return this.#outbox.split(job, this.#op);
-      const error = new BellhubError(answer);
+      const error = new BellhubError(/** @type {any} */ (answer));
       if (frame.type !== "list") this.#emit("refused", { verb: frame.type, ids: asks[0].ids, error });
       asks[0].reject?.(error);
     } else {
@@ -294,23 +310,23 @@ export class BellhubClient extends EventTarget {
   // ---- marks over a reload --------------------------------------------------------------------------
 
   /** The hub has told who this is: only now it is known whose marks the storage holds. */
-  #welcome(user) {
+  #welcome(/** @type {string | null} */ user) {
     if (this.#user !== null) this.#signedIn(user);
     this.#user ??= user;
     if (!this.#said.welcome) this.#tabs.announce(user);
     // At each welcome: a tab that has closed meanwhile may have left some. One that lives sends them as well, which
     // is harmless.
-    this.#try((storage) => {
+    this.#try((/** @type {Storage} */ storage) => {
       for (const key of Object.keys(storage)) {
         if (!key.startsWith(this.#key("")) || key === this.#key()) continue;
-        this.#outbox.load(JSON.parse(storage.getItem(key)), Date.now());
+        this.#outbox.load(JSON.parse(/** @type {string} */ (storage.getItem(key))), Date.now());
         storage.removeItem(key);
       }
     });
   }
 
   /** Somebody has, in another tab; null: the user has left, here or there. */
-  #signedIn(user) {
+  #signedIn(/** @type {string | null} */ user) {
     if (user === this.#user) return;
     this.#do("stop", user === null ? "signed out" : ANOTHER, true);
     if (user === null) this.#outbox = new Outbox();
@@ -320,7 +336,7 @@ export class BellhubClient extends EventTarget {
   /** Each tab has an item of its own: those that write at the same time do not meet. */
   #keep() {
     const marks = this.#outbox.marks.map((job) => ({ ...frameOf(job), at: job.at }));
-    this.#try((storage) => {
+    this.#try((/** @type {Storage} */ storage) => {
       if (marks[0] && this.#user !== null) storage.setItem(this.#key(), JSON.stringify(marks));
       else storage.removeItem(this.#key());
     });
@@ -331,7 +347,7 @@ export class BellhubClient extends EventTarget {
   }
 
   /** A storage may be full, forbidden or damaged: then a reload loses marks, and nothing else happens. */
-  #try(act) {
+  #try(/** @type {(storage: Storage) => void} */ act) {
     try {
       if (this.#storage !== null) act(this.#storage ?? localStorage);
     } catch (error) {
@@ -342,18 +358,18 @@ export class BellhubClient extends EventTarget {
   // ---- steps ----------------------------------------------------------------------------------------
 
   /** Something happened: the name of an input of the rules, and its values but the time. */
-  #do(input, ...values) {
-    this.#run(this.#rules[input](...values, this.#clock.now()));
+  #do(/** @type {string} */ input, /** @type {unknown[]} */ ...values) {
+    this.#run(/** @type {any} */ (this.#rules)[input](...values, this.#clock.now()));
   }
 
   /** One step after the other, those that a listener causes in between behind those that are waiting. */
-  #run(steps) {
+  #run(/** @type {Step[]} */ steps) {
     this.#steps.push(...steps);
     if (this.#busy) return;
     this.#busy = true;
     try {
       do {
-        while (this.#steps.length > 0) this.#step(this.#steps.shift());
+        while (this.#steps.length > 0) this.#step(/** @type {Step} */ (this.#steps.shift()));
         this.#publish();
         this.#steps.push(...this.#next());
       } while (this.#steps.length > 0);
@@ -368,7 +384,7 @@ export class BellhubClient extends EventTarget {
     this.#timer = this.#clock.setTimeout(() => this.#do("tick"), Math.min(FOREVER_MS, this.#rules.due - this.#clock.now()));
   }
 
-  #step({ act, ...step }) {
+  #step(/** @type {any} */ { act, ...step }) {
     switch (act) {
       case "connect":
         return this.#open();
@@ -389,7 +405,7 @@ export class BellhubClient extends EventTarget {
     }
   }
 
-  #state(step) {
+  #state(/** @type {any} */ step) {
     const { state, ...why } = step;
     this.#reason = "reason" in why ? why : undefined;
     if (state === "closed") {
@@ -414,6 +430,7 @@ export class BellhubClient extends EventTarget {
     }
   }
 
+  /** @param {string} type @param {object} [detail] */
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
@@ -425,10 +442,11 @@ export class BellhubClient extends EventTarget {
     const socket = this.#tabs.open(() => new this.#WebSocket(this.#url, [SUBPROTOCOL]));
     this.#socket = socket;
     // A socket that was dropped may still speak; only the present one is heard.
-    const on = (type, fn) => socket.addEventListener(type, (event) => socket === this.#socket && fn(event));
+    const on = (/** @type {string} */ type, /** @type {(event: any) => void} */ fn) =>
+      socket.addEventListener(type, (event) => socket === this.#socket && fn(event));
     on("open", () => this.#do("open"));
-    on("message", ({ data }) => this.#receive(data));
-    on("close", ({ code }) => this.#do("closed", code));
+    on("message", (/** @type {any} */ { data }) => this.#receive(data));
+    on("close", (/** @type {any} */ { code }) => this.#do("closed", code));
   }
 
   #drop() {
@@ -436,7 +454,7 @@ export class BellhubClient extends EventTarget {
     this.#socket = null;
   }
 
-  #receive(text) {
+  #receive(/** @type {string} */ text) {
     const frame = JSON.parse(text);
     this.#show("in", frame, text);
     if (this.#tabs.passOn(frame)) return;
@@ -450,13 +468,13 @@ export class BellhubClient extends EventTarget {
     this.#run(steps);
   }
 
-  #send(frame) {
+  #send(/** @type {Frame} */ frame) {
     const text = JSON.stringify(frame);
     this.#socket?.send(text);
     this.#show("out", frame, text);
   }
 
-  #show(direction, frame, text) {
+  #show(/** @type {"in" | "out"} */ direction, /** @type {Frame} */ frame, /** @type {string} */ text) {
     const shown = frame.token ? { ...frame, token: "…" } : frame;
     this.#emit("frame", { direction, frame: shown, size: new Blob([text]).size });
   }
@@ -479,7 +497,8 @@ export class BellhubClient extends EventTarget {
   #listen() {
     if (this.#listening) return;
     this.#listening = new AbortController();
-    const on = (type, fn) => addEventListener(type, fn, { signal: this.#listening.signal, capture: true });
+    const on = (/** @type {string} */ type, /** @type {() => void} */ fn) =>
+      addEventListener(type, fn, { signal: this.#listening?.signal, capture: true });
     const wake = () => this.#do("wake");
     on("online", wake);
     on("visibilitychange", () => {
@@ -525,12 +544,12 @@ const CLOCK = {
     last = Math.max(last, now);
     return last;
   },
-  setTimeout: (fn, ms) => setTimeout(fn, ms),
-  clearTimeout: (timer) => clearTimeout(timer),
+  setTimeout: (/** @type {() => void} */ fn, /** @type {number} */ ms) => setTimeout(fn, ms),
+  clearTimeout: (/** @type {any} */ timer) => clearTimeout(timer),
 };
 
 /** Whose token it is; null: that is not to be seen. */
-function subject(token) {
+function subject(/** @type {any} */ token) {
   try {
     return JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))).sub;
   } catch {

@@ -15,8 +15,11 @@ export const KEPT_MS = 7 * 24 * 3600 * 1000;
 /** Ids in one frame. */
 export const IDS = 500;
 
-/** Of these the later one is enough. */
+/** Of these the later one is enough. @type {Record<string, string>} */
 const OPPOSITE = { archive: "unarchive", unarchive: "archive" };
+
+/** @typedef {import("./inbox.js").Entry} Entry */
+/** @typedef {import("./inbox.js").Frame} Frame */
 
 /**
  * What one call asked for. Several may share a job, and are answered together.
@@ -24,16 +27,20 @@ const OPPOSITE = { archive: "unarchive", unarchive: "archive" };
  * @property {string[]} [ids]
  * @property {string[]} [reached] of a mark-all: the held entries that it changes
  * @property {boolean} [all] of a mark-all: it changes everything older than what is held, too
+ * @property {boolean} [older] a page to be taken into the inbox
+ * @property {(answer: any) => void} [resolve] tells the caller
+ * @property {(error: unknown) => void} [reject]
  */
 
 /**
  * One frame to be answered.
  * @typedef {object} Job
  * @property {string} op the same for every attempt
- * @property {object} frame without `ids`, `op`, `ref` and `channel`
+ * @property {Frame} frame without `ids`, `op`, `ref` and `channel`
  * @property {Ask[]} asks
  * @property {boolean} sent perhaps on its way or done: it must not change any more
  * @property {number} at when it was asked for
+ * @property {string} [cursor] of its event, once it is stored
  */
 
 /** The jobs of one client. */
@@ -52,7 +59,7 @@ export class Outbox {
 
   /**
    * Jobs of an earlier page or of another tab: their frames, and when they were asked for. They may have been sent.
-   * @param {{op: string, at: number}[]} kept
+   * @param {(Frame & {op: string, at: number})[]} kept
    * @param {number} now
    */
   load(kept, now) {
@@ -65,7 +72,7 @@ export class Outbox {
 
   /**
    * @param {string} op
-   * @param {object} frame a `list`, or a mark without ids
+   * @param {Frame} frame a `list`, or a mark without ids
    * @param {Ask} ask
    * @param {number} now
    * @param {import("./inbox.js").Inbox} inbox
@@ -77,7 +84,7 @@ export class Outbox {
     if (this.jobs.length >= WAITING) throw new RangeError(`${WAITING} calls are waiting`);
     const spared = arrivedAfter(inbox, frame.upto);
     if (spared) {
-      const reached = ({ id, topic }) => !spared.has(id) && topic === (frame.topic ?? topic);
+      const reached = (/** @type {Entry} */ { id, topic }) => !spared.has(id) && topic === (frame.topic ?? topic);
       ask.reached = this.show(inbox).entries.filter(reached).map(({ id }) => id);
       ask.all = !frame.topic;
     }
@@ -96,7 +103,7 @@ export class Outbox {
   }
 
   /** The event at this cursor was applied; without one: a snapshot, which knows of everything. */
-  landed(cursor) {
+  landed(/** @type {string | undefined} */ cursor) {
     if (this.#landing.length === 0) return;
     this.#landing = this.#landing.filter((job) => cursor && job.cursor !== cursor);
     this.#change(this.jobs);
@@ -129,15 +136,15 @@ export class Outbox {
    * The counts are the hub's own plus what the unanswered marks change of the entries held: worked out anew from
    * the hub's counts each time, so that nothing adds up to an error, and exactly the hub's when nothing waits.
    * @param {import("./inbox.js").Inbox} inbox
-   * @returns {{entries: object[], counts: {unseen: number, unread: number, total: number}}}
+   * @returns {{entries: Entry[], counts: {unseen: number, unread: number, total: number}}}
    */
   show({ entries, counts }) {
     const marks = [...this.#landing, ...this.marks];
     if (marks.length === 0) return { entries: entries.filter(active), counts };
     const shown = entries.map((entry) => marks.reduce((entry, job) => (reaches(job, entry) ? marked(entry, job) : entry), entry));
-    const count = (name) => {
+    const count = (/** @type {"unseen" | "unread" | "total"} */ name) => {
       // Of what is older than the entries held, a mark-all leaves as much as of an entry that is new.
-      const left = marks.every((job) => !job.asks[0].all || tally([marked({}, job)], name));
+      const left = marks.every((job) => !job.asks[0].all || tally([marked(/** @type {any} */ ({}), job)], name));
       return (left ? Math.max(0, counts[name] - tally(entries, name)) : 0) + tally(shown, name);
     };
     return {
@@ -146,7 +153,7 @@ export class Outbox {
     };
   }
 
-  #change(jobs) {
+  #change(/** @type {Job[]} */ jobs) {
     this.jobs = jobs;
     this.version = {};
   }
@@ -155,7 +162,7 @@ export class Outbox {
 /**
  * The frame of a job, without `ref` and `channel`: always the same once it may have been sent.
  * @param {Job} job
- * @returns {object}
+ * @returns {Frame}
  */
 export function frameOf(job) {
   const ids = job.asks[0].ids && { ids: idsOf(job) };
@@ -163,7 +170,7 @@ export function frameOf(job) {
 }
 
 /** Whether one frame can do for a mark that was not sent and the next one: the same, or its undoing. */
-function joins(job, type, ids) {
+function joins(/** @type {Job} */ job, /** @type {string} */ type, /** @type {string[]} */ ids) {
   if (job.sent || !job.asks[0].ids) return false;
   const held = idsOf(job);
   return job.frame.type === type
@@ -171,20 +178,20 @@ function joins(job, type, ids) {
     : OPPOSITE[job.frame.type] === type && held.every((id) => ids.includes(id));
 }
 
-function idsOf({ asks }) {
-  return [...new Set(asks.flatMap(({ ids }) => ids))];
+function idsOf(/** @type {Job} */ { asks }) {
+  return [...new Set(asks.flatMap((/** @type {Frame} */ { ids }) => ids))];
 }
 
-function reaches({ asks }, { id }) {
-  return asks.some(({ ids, reached = [] }) => (ids ?? reached).includes(id));
+function reaches(/** @type {Job} */ { asks }, /** @type {Entry} */ { id }) {
+  return asks.some((/** @type {Frame} */ { ids, reached = [] }) => (ids ?? reached).includes(id));
 }
 
-function marked(entry, { frame, at }) {
+function marked(/** @type {Entry} */ entry, /** @type {Job} */ { frame, at }) {
   return mark(entry, [frame.type], new Date(at).toISOString());
 }
 
 /** How many of these a count has. */
-function tally(entries, name) {
-  const time = { unseen: "seen_at", unread: "read_at" }[name];
-  return entries.filter((entry) => active(entry) && !entry[time]).length;
+function tally(/** @type {Entry[]} */ entries, /** @type {string} */ name) {
+  const time = /** @type {Record<string, string>} */ ({ unseen: "seen_at", unread: "read_at" })[name];
+  return entries.filter((/** @type {Entry} */ entry) => active(entry) && !entry[time]).length;
 }

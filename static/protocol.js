@@ -24,11 +24,13 @@ const SLEPT_MS = 2_000;
 const TRIES = 8;
 
 const TOKEN_EXPIRED = 4003;
-/** A hub that closes with one of these will not have this user: trying again would change nothing. */
+/** A hub that closes with one of these will not have this user: trying again would change nothing. @type {(number | undefined)[]} */
 const REFUSED = [TOKEN_EXPIRED, 4501, 4503];
 /** What a browser reports when a connection broke without a close frame. */
 const ABNORMAL = 1006;
 const STAY_AWAY = [1002, 1003, 1007, 1008, 1009, 1010];
+
+/** @typedef {import("./inbox.js").Frame} Frame */
 
 /**
  * What the caller is to do.
@@ -41,10 +43,10 @@ const STAY_AWAY = [1002, 1003, 1007, 1008, 1009, 1010];
  * - `answer`: the answer to the request: an `ack`, a `page` or an `error`.
  * - `auth`: the hub will not have this user, or nobody is signed in. It ended.
  * - `error`: an error that answers no request.
- * @typedef {{act: "connect"} | {act: "drop"} | {act: "send", frame: object} | {act: "token"}
+ * @typedef {{act: "connect"} | {act: "drop"} | {act: "send", frame: Frame} | {act: "token"}
  *   | {act: "state", state: State, code?: number, reason?: string}
- *   | {act: "notification", entry: object} | {act: "answer", answer: object}
- *   | {act: "auth", code?: number, reason: string} | {act: "error", error: object}} Step
+ *   | {act: "notification", entry: import("./inbox.js").Entry} | {act: "answer", answer: Frame}
+ *   | {act: "auth", code?: number, reason?: string} | {act: "error", error: Frame}} Step
  */
 
 /** @typedef {"idle" | "connecting" | "connected" | "reconnecting" | "closed"} State */
@@ -61,9 +63,11 @@ export class Connection {
   #random;
   #backoff;
 
+  /** @type {string} */
   #phase = "idle";
   /** When the phase's patience ends. */
   #until = Infinity;
+  /** @type {string | null} */
   #token = null;
   /** A token is being fetched; never two at a time. */
   #tokenWanted = false;
@@ -73,17 +77,18 @@ export class Connection {
   #expired = false;
   #pingMs = 25_000;
   #probing = false;
+  /** @type {Frame | null} */
   #bye = null;
 
   #inbox = empty();
   #live = false;
-  /** The ref of the `subscribe` whose `subscribed` is awaited. */
+  /** The ref of the `subscribe` whose `subscribed` is awaited. @type {number | null} */
   #subscribing = null;
   #subscribeAt = Infinity;
 
 
   #refs = 0;
-  /** The frame that was asked and is not answered. */
+  /** The frame that was asked and is not answered. @type {Frame | null} */
   #request = null;
   #requestAt = Infinity;
   /** Refusals since something went well. */
@@ -91,14 +96,14 @@ export class Connection {
 
   /** @type {State} */
   #told = "idle";
-  /** Why the connection ended that this input is about. */
+  /** Why the connection ended that this input is about. @type {{code?: number, reason?: string}} */
   #ending = {};
 
   /**
    * @param {object} options
    * @param {string} options.apiKey
    * @param {string} options.channel UUID or handle
-   * @param {string} [options.user] development sign-in; without it tokens are asked for
+   * @param {string | null} [options.user] development sign-in; without it tokens are asked for
    * @param {() => number} options.random in [0, 1)
    */
   constructor({ apiKey, channel, user, random }) {
@@ -131,7 +136,7 @@ export class Connection {
   // ---- inputs ---------------------------------------------------------------------------------------
 
   /** Connect; while waiting to come back: now. @returns {Step[]} */
-  start(now) {
+  start(/** @type {number} */ now) {
     const resting = ["idle", "ended", "waiting", "paused"].includes(this.#phase);
     return this.#tell(resting ? this.#connect(now) : []);
   }
@@ -141,7 +146,7 @@ export class Connection {
    * socket either: it may have died while nobody looked.
    * @returns {Step[]}
    */
-  wake(now) {
+  wake(/** @type {number} */ now) {
     const resting = this.#phase === "paused" || (this.#phase === "waiting" && this.#bye === null);
     if (resting) return this.#tell(this.#connect(now));
     return this.#phase === "welcomed" && !this.#probing ? this.#probe(now) : [];
@@ -156,7 +161,7 @@ export class Connection {
   }
 
   /** There is another way to the hub, which may need the token that this one did not. @returns {Step[]} */
-  restart(now) {
+  restart(/** @type {number} */ now) {
     if (this.#phase === "idle" || this.#phase === "ended") return [];
     this.#reset();
     this.#token ||= null;
@@ -164,12 +169,12 @@ export class Connection {
   }
 
   /** Close for good. `refused`: since somebody else is to be served. @returns {Step[]} */
-  stop(reason, refused) {
+  stop(/** @type {string} */ reason, /** @type {boolean} */ refused) {
     return this.#tell(this.#end({ reason }, refused === true));
   }
 
   /** @param {string | null} token null: nobody is signed in @returns {Step[]} */
-  token(token, now) {
+  token(token, /** @type {number} */ now) {
     this.#tokenWanted = false;
     if (token === null) return this.#tell(this.#end({ reason: "nobody is signed in" }, true));
     this.#token = token;
@@ -179,13 +184,13 @@ export class Connection {
   }
 
   /** No token could be had: a failed attempt like any other. The open socket lasts as long as the one it has. @returns {Step[]} */
-  tokenFailed(now) {
+  tokenFailed(/** @type {number} */ now) {
     this.#tokenWanted = false;
     return this.#tell(this.#phase === "token" ? this.#wait(now) : []);
   }
 
   /** @returns {Step[]} */
-  open(now) {
+  open(/** @type {number} */ now) {
     this.#phase = "open";
     this.#heard(now);
     const auth = { type: "auth", ...this.#credentials, token: this.#token ?? undefined };
@@ -193,19 +198,19 @@ export class Connection {
   }
 
   /** The socket closed, or never opened. One that was dropped is not spoken of any more. @returns {Step[]} */
-  closed(code, now) {
+  closed(/** @type {number} */ code, /** @type {number} */ now) {
     return this.#tell(this.#lost(code, now));
   }
 
-  /** @param {object} frame of the hub @returns {Step[]} */
-  frame(frame, now) {
+  /** @param {Frame} frame of the hub @returns {Step[]} */
+  frame(frame, /** @type {number} */ now) {
     if (this.#phase !== "open" && this.#phase !== "welcomed") return [];
     this.#heard(now);
     return this.#tell(this.#take(frame, now));
   }
 
   /** @returns {Step[]} */
-  tick(now) {
+  tick(/** @type {number} */ now) {
     const late = now - this.#until;
     if (late >= 0) return this.#tell(this.#late(now, late > SLEPT_MS));
     if (now >= this.#subscribeAt) return [this.#subscribe()];
@@ -215,7 +220,7 @@ export class Connection {
   /**
    * Ask for something that one `ack`, `page` or `error` answers. A request whose connection is lost is forgotten:
    * the caller, who alone knows whether it matters, asks again when `ready`.
-   * @param {object} frame a mark or a `list`, without `ref` and `channel`
+   * @param {Frame} frame a mark or a `list`, without `ref` and `channel`
    * @returns {Step[]}
    */
   request(frame) {
@@ -224,7 +229,7 @@ export class Connection {
   }
 
   /** Take the older page that was asked for with this `after` into the inbox. @returns {Step[]} */
-  append(page, after) {
+  append(/** @type {Frame} */ page, /** @type {string} */ after) {
     // A snapshot that came in between has another end: this page would leave a hole behind it.
     if (after === this.#inbox.after) this.#inbox = append(this.#inbox, page);
     return this.#tell([]);
@@ -232,7 +237,8 @@ export class Connection {
 
   // ---- connecting -----------------------------------------------------------------------------------
 
-  #connect(now) {
+  /** @returns {Step[]} */
+  #connect(/** @type {number} */ now) {
     this.#bye = null;
     this.#until = Infinity;
     if (now >= this.#expires) this.#token = null;
@@ -245,13 +251,15 @@ export class Connection {
     return [{ act: "connect" }];
   }
 
+  /** @returns {Step[]} */
   #wantToken() {
     if (this.#tokenWanted) return [];
     this.#tokenWanted = true;
     return [{ act: "token" }];
   }
 
-  #lost(code, now) {
+  /** @returns {Step[]} */
+  #lost(/** @type {number} */ code, /** @type {number} */ now) {
     // A hub that said why and then broke off meant what it said.
     const { code: why = code, reason = "" } = this.#bye ?? {};
     const hopeless = why === TOKEN_EXPIRED && this.#expired;
@@ -264,20 +272,22 @@ export class Connection {
     return this.#wait(now);
   }
 
-  #wait(now) {
+  /** @returns {Step[]} */
+  #wait(/** @type {number} */ now) {
     this.#reset();
     this.#phase = "waiting";
     this.#until = now + this.#backoff.next(now, this.#bye?.delay_ms);
     return [];
   }
 
-  #end(why, refused = REFUSED.includes(why.code)) {
+  /** @returns {Step[]} */
+  #end(/** @type {{code?: number, reason?: string}} */ why, refused = REFUSED.includes(why.code)) {
     this.#reset();
     this.#phase = "ended";
     this.#token = null;
     this.#expired = false;
     this.#ending = why;
-    return [{ act: "drop" }, ...(refused ? [{ act: "auth", ...why }] : [])];
+    return [{ act: "drop" }, ...(refused ? [{ act: /** @type {const} */ ("auth"), ...why }] : [])];
   }
 
   /** Nothing of the lost connection holds for the next one. */
@@ -290,12 +300,13 @@ export class Connection {
 
   // ---- is anybody there? ----------------------------------------------------------------------------
 
-  #heard(now) {
+  #heard(/** @type {number} */ now) {
     this.#probing = false;
     this.#until = now + this.#pingMs + GRACE_MS;
   }
 
-  #late(now, slept) {
+  /** @returns {Step[]} */
+  #late(/** @type {number} */ now, /** @type {boolean} */ slept) {
     if (this.#phase === "waiting") return this.#connect(now);
     if ((this.#probing && !slept) || this.#phase === "opening" || this.#phase === "leaving") {
       return [{ act: "drop" }, ...this.#lost(ABNORMAL, now)];
@@ -304,7 +315,8 @@ export class Connection {
     return this.#probe(now);
   }
 
-  #probe(now) {
+  /** @returns {Step[]} */
+  #probe(/** @type {number} */ now) {
     this.#probing = true;
     this.#until = now + PROBE_MS;
     return [send({ type: "ping" })];
@@ -312,7 +324,8 @@ export class Connection {
 
   // ---- frames of the hub ----------------------------------------------------------------------------
 
-  #take(frame, now) {
+  /** @returns {Step[]} */
+  #take(/** @type {Frame} */ frame, /** @type {number} */ now) {
     switch (frame.type) {
       case "welcome":
         return this.#welcome(frame, now);
@@ -336,7 +349,8 @@ export class Connection {
     }
   }
 
-  #welcome(frame, now) {
+  /** @returns {Step[]} */
+  #welcome(/** @type {Frame} */ frame, /** @type {number} */ now) {
     this.#phase = "welcomed";
     this.#pingMs = frame.ping_s * 1000;
     this.#heard(now);
@@ -346,12 +360,12 @@ export class Connection {
     return this.#lasts(frame);
   }
 
-  #lasts({ expires_at }) {
+  #lasts(/** @type {Frame} */ { expires_at }) {
     this.#expires = expires_at ? Date.parse(expires_at) : Infinity;
     return [];
   }
 
-  #leave(bye, now) {
+  #leave(/** @type {Frame} */ bye, /** @type {number} */ now) {
     this.#phase = "leaving";
     this.#bye = bye;
     this.#until = now + PROBE_MS;
@@ -367,7 +381,7 @@ export class Connection {
     return send({ type: "subscribe", ref: this.#subscribing, channel: this.#channel, cursor });
   }
 
-  #subscribed(frame) {
+  #subscribed(/** @type {Frame} */ frame) {
     // An unasked snapshot that crossed our `subscribe` belongs to the past, like the events before its answer.
     if ((frame.ref ?? null) !== this.#subscribing) return [];
     this.#subscribing = null;
@@ -377,7 +391,8 @@ export class Connection {
     return [];
   }
 
-  #event(frame) {
+  /** @returns {Step[]} */
+  #event(/** @type {Frame} */ frame) {
     if (this.#subscribing !== null) return [];
     const before = this.#inbox;
     this.#inbox = apply(before, frame);
@@ -387,7 +402,8 @@ export class Connection {
     return isNew ? [{ act: "notification", entry }] : [];
   }
 
-  #subscribeFailed(error, now) {
+  /** @returns {Step[]} */
+  #subscribeFailed(/** @type {Frame} */ error, /** @type {number} */ now) {
     if (!error.temporary) return [{ act: "error", error }, ...this.#end({ reason: error.message })];
     this.#subscribeAt = now + this.#patience(error);
     return [];
@@ -397,17 +413,19 @@ export class Connection {
 
   #write() {
     this.#requestAt = Infinity;
-    return send(this.#request);
+    return send(/** @type {Frame} */ (this.#request));
   }
 
-  #answer(frame) {
+  /** @returns {Step[]} */
+  #answer(/** @type {Frame} */ frame) {
     if (this.#request === null || frame.ref !== this.#request.ref) return [];
     this.#request = null;
     this.#tries = 0;
     return [{ act: "answer", answer: frame }];
   }
 
-  #error(frame, now) {
+  /** @returns {Step[]} */
+  #error(/** @type {Frame} */ frame, /** @type {number} */ now) {
     const { ref, temporary, code } = frame;
     if (ref !== undefined && ref === this.#subscribing) return this.#subscribeFailed(frame, now);
     // The hub goes on with the token it had; we do not have that one any more, so the next connection asks again.
@@ -419,13 +437,14 @@ export class Connection {
     return [];
   }
 
-  #patience({ retry_ms }) {
+  #patience(/** @type {Frame} */ { retry_ms }) {
     const [min, max] = this.#backoff.range;
     return jitter(this.#tries++, this.#random, [retry_ms ?? min, max]);
   }
 
   // ---- what the caller is told ----------------------------------------------------------------------
 
+  /** @returns {State} */
   #state() {
     if (this.#phase === "idle") return "idle";
     if (this.#phase === "ended") return "closed";
@@ -434,8 +453,10 @@ export class Connection {
     return first && this.#phase !== "waiting" ? "connecting" : "reconnecting";
   }
 
-  #tell(steps) {
+  /** @returns {Step[]} */
+  #tell(/** @type {Step[]} */ steps) {
     const state = this.#state();
+    /** @type {Step[]} */
     const news = state === this.#told ? [] : [{ act: "state", state, ...this.#ending }];
     this.#ending = {};
     this.#told = state;
@@ -443,6 +464,7 @@ export class Connection {
   }
 }
 
+/** @param {Frame} frame @returns {Step} */
 function send(frame) {
   return { act: "send", frame };
 }

@@ -16,6 +16,9 @@ const RESTART = 1012;
 /** Events that a leader keeps for tabs that were away. */
 const LATEST = 100;
 
+/** @typedef {import("./inbox.js").Frame} Frame */
+/** @typedef {Pick<WebSocket, "send" | "close" | "addEventListener">} Line as much of a socket as a client uses */
+
 /**
  * @typedef {object} Options
  * @property {string} id of this tab
@@ -26,15 +29,15 @@ const LATEST = 100;
  * @property {(user: string | null) => void} signedIn in another tab; null: this user has signed out there
  * @property {{now(): number, setTimeout(fn: () => void, ms: number): any, clearTimeout(timer: any): void}} clock
  * @property {LockManager} [locks]
- * @property {typeof BroadcastChannel} [Channel] without one every tab is alone
+ * @property {typeof BroadcastChannel | false} [Channel] without one every tab is alone
  */
 
 /** @typedef {"solo" | "leader" | "follower"} Role */
 
 /**
  * @typedef {object} Mine
- * @property {object} welcome the hub's last
- * @property {object} subscribed the hub's last
+ * @property {Frame} welcome the hub's last
+ * @property {Frame} subscribed the hub's last
  * @property {import("./inbox.js").Inbox} inbox
  */
 
@@ -42,19 +45,23 @@ export class Tabs {
   /** @type {Role} */
   role = "solo";
   #is;
+  /** @type {string | null | undefined} */
   #user;
-  /** Between all tabs of the feed, whoever is signed in. */
+  /** Between all tabs of the feed, whoever is signed in. @type {BroadcastChannel | null | undefined} */
   #channel;
+  /** @type {AbortController | null} */
   #stopped = null;
+  /** @type {((value?: any) => void) | null} */
   #release = null;
+  /** @type {any} */
   #timer;
   #heardAt = 0;
   #tickedAt = 0;
-  /** The socket that this tab believes to have, as a follower. */
+  /** The socket that this tab believes to have, as a follower. @type {(EventTarget & {send(text: string): void, close(): void}) | null} */
   #relayed = null;
-  /** The real one, as a leader. */
+  /** The real one, as a leader. @type {WebSocket | null} */
   #socket = null;
-  /** The latest events, for tabs that were away. They lead to what the leader holds. */
+  /** The latest events, for tabs that were away. They lead to what the leader holds. @type {Frame[]} */
   #latest = [];
 
   /** @param {Options} is */
@@ -94,17 +101,18 @@ export class Tabs {
   }
 
   /** Tell all tabs who is signed in; null: nobody any more. */
-  announce(user) {
+  announce(/** @type {string | null} */ user) {
     this.#post({ say: "user", user });
   }
 
   /**
    * A socket to the hub, or to the tab that has one.
    * @param {() => WebSocket} connect
+   * @returns {Line}
    */
   open(connect) {
     if (this.role === "follower") {
-      const send = (text) => this.#post({ say: "ask", frame: JSON.parse(text) });
+      const send = (/** @type {string} */ text) => this.#post({ say: "ask", frame: JSON.parse(text) });
       this.#relayed = Object.assign(new EventTarget(), { send, close() {} });
       queueMicrotask(() => this.#relay("open"));
       return this.#relayed;
@@ -116,14 +124,14 @@ export class Tabs {
   }
 
   /** Whether a frame of the hub answers another tab, which has it now. */
-  passOn(frame) {
+  passOn(/** @type {Frame} */ frame) {
     const [to, ref] = String(frame.ref).split(" ");
     if (ref) this.#post({ say: "frame", to, frame: { ...frame, ref: +ref } });
     return ref;
   }
 
   /** A frame of the hub has been taken in here: the others need it too. */
-  tookIn(frame) {
+  tookIn(/** @type {Frame} */ frame) {
     if (this.role !== "leader") return;
     if (frame.prev) {
       this.#latest = [...this.#latest.slice(1 - LATEST), frame];
@@ -136,18 +144,18 @@ export class Tabs {
   }
 
 
-  /** As much of a WebSocket as a client uses: this happened to it. */
+  /** As much of a WebSocket as a client uses: this happened to it. @param {string} type @param {object} [more] */
   #relay(type, more) {
     this.#relayed?.dispatchEvent(Object.assign(new Event(type), more));
   }
 
   // ---- between tabs ---------------------------------------------------------------------------------
 
-  #post(message) {
+  #post(/** @type {Frame} */ message) {
     this.#channel?.postMessage({ ...message, of: this.#user, from: this.#is.id });
   }
 
-  #hear({ say, from, frame, code }) {
+  #hear(/** @type {Frame} */ { say, from, frame, code }) {
     const { hidden } = document;
     if (this.role === "leader") {
       if (say === "ask") this.#serve(from, frame);
@@ -166,9 +174,9 @@ export class Tabs {
   }
 
   /** Plays the hub to another tab. */
-  #serve(to, frame) {
+  #serve(/** @type {string} */ to, /** @type {Frame} */ frame) {
     const mine = this.#is.mine();
-    const reply = (answer) => this.#post({ say: "frame", to, frame: { ...answer, ref: frame.ref } });
+    const reply = (/** @type {Frame} */ answer) => this.#post({ say: "frame", to, frame: { ...answer, ref: frame.ref } });
     if (!mine) return; // it will hear `up`
     if (frame.type === "auth") reply(mine.welcome);
     else if (frame.type === "ping") reply({ type: "pong" });
@@ -180,12 +188,12 @@ export class Tabs {
       const mode = missed.length > 0 ? "replay" : frame.cursor === inbox.cursor ? "live" : "snapshot";
       reply({ ...subscribed, ...inbox, mode, page: inbox, missed: missed.length });
       for (const event of missed) this.#post({ say: "frame", to, frame: event });
-    } else this.#socket.send(JSON.stringify({ ...frame, ref: `${to} ${frame.ref}` }));
+    } else this.#socket?.send(JSON.stringify({ ...frame, ref: `${to} ${frame.ref}` }));
   }
 
   // ---- who leads ------------------------------------------------------------------------------------
 
-  #queue(how) {
+  #queue(/** @type {LockOptions} */ how) {
     const { locks, name } = this.#is;
     locks.request(`${name}:${this.#user}`, how, () => this.#lead()).catch(() => this.#yield());
   }
@@ -207,7 +215,7 @@ export class Tabs {
     this.#queue({ signal: this.#stopped.signal });
   }
 
-  #become(role) {
+  #become(/** @type {Role} */ role) {
     this.role = role;
     this.#relayed = this.#socket = null;
     this.#latest = [];

@@ -26,8 +26,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
         ("hub/**/*.py", "hub"),
         ("hub/lua/*.lua", "hub"),
         ("hub/lua/lib/*.lua", "hub"),
-        ("static/*", "hub/static"),
-        ("docs/*", "hub/docs"),
+        ("static/**/*", "hub/static"),
+        ("docs/**/*", "hub/docs"),
     ],
 )
 def test_the_wheel_holds_every_file_as_it_is(wheel: zipfile.ZipFile, here: str, there: str) -> None:

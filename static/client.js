@@ -116,7 +116,8 @@ export class BellhubClient extends EventTarget {
    * @param {string | null} [options.user] instead of a token, on a hub in development mode; beside `getToken`: who is
    *   signed in, if the page knows; then one token serves all tabs, otherwise each asks for one to see whose it is
    * @param {boolean} [options.tabs] share one socket among the tabs of this browser
-   * @param {Storage | null} [options.storage] `localStorage` by default; keeps unanswered marks over a reload; null: nothing does
+   * @param {Storage | null} [options.storage] keeps unanswered marks over a reload, `localStorage` by
+   *   default; null: nothing does
    * @param {typeof globalThis.WebSocket} [options.WebSocket]
    * @param {typeof CLOCK} [options.clock]
    * @param {() => number} [options.random] in [0, 1); spreads reconnects
@@ -381,7 +382,8 @@ export class BellhubClient extends EventTarget {
 
   #rearm() {
     this.#clock.clearTimeout(this.#timer);
-    this.#timer = this.#clock.setTimeout(() => this.#do("tick"), Math.min(FOREVER_MS, this.#rules.due - this.#clock.now()));
+    const wait = Math.min(FOREVER_MS, this.#rules.due - this.#clock.now());
+    this.#timer = this.#clock.setTimeout(() => this.#do("tick"), wait);
   }
 
   #step(/** @type {any} */ { act, ...step }) {
@@ -536,7 +538,7 @@ export function shared(options) {
 let last = 0;
 let ahead = 0;
 
-/** Milliseconds since 1970 that never run backwards. They go on while the machine sleeps, unlike `performance.now()`. */
+/** Milliseconds since 1970 that never run backwards. They go on in a machine's sleep, unlike `performance.now()`. */
 const CLOCK = {
   now() {
     const now = Date.now() + ahead;

@@ -141,7 +141,9 @@ export class Outbox {
   show({ entries, counts }) {
     const marks = [...this.#landing, ...this.marks];
     if (marks.length === 0) return { entries: entries.filter(active), counts };
-    const shown = entries.map((entry) => marks.reduce((entry, job) => (reaches(job, entry) ? marked(entry, job) : entry), entry));
+    const through = (/** @type {Entry} */ entry, /** @type {Job} */ job) =>
+      reaches(job, entry) ? marked(entry, job) : entry;
+    const shown = entries.map((entry) => marks.reduce(through, entry));
     const count = (/** @type {"unseen" | "unread" | "total"} */ name) => {
       // Of what is older than the entries held, a mark-all leaves as much as of an entry that is new.
       const left = marks.every((job) => !job.asks[0].all || tally([marked(/** @type {any} */ ({}), job)], name));

@@ -183,7 +183,10 @@ export class Connection {
     return this.#phase === "welcomed" ? [send({ type: "refresh", ref: ++this.#refs, token })] : [];
   }
 
-  /** No token could be had: a failed attempt like any other. The open socket lasts as long as the one it has. @returns {Step[]} */
+  /**
+   * No token could be had: a failed attempt like any other. An open socket lasts as long as the token it has.
+   * @returns {Step[]}
+   */
   tokenFailed(/** @type {number} */ now) {
     this.#tokenWanted = false;
     return this.#tell(this.#phase === "token" ? this.#wait(now) : []);

@@ -114,7 +114,8 @@ export declare class BellhubClient extends EventTarget {
      * @param {string | null} [options.user] instead of a token, on a hub in development mode; beside `getToken`: who is
      *   signed in, if the page knows; then one token serves all tabs, otherwise each asks for one to see whose it is
      * @param {boolean} [options.tabs] share one socket among the tabs of this browser
-     * @param {Storage | null} [options.storage] `localStorage` by default; keeps unanswered marks over a reload; null: nothing does
+     * @param {Storage | null} [options.storage] keeps unanswered marks over a reload, `localStorage` by
+     *   default; null: nothing does
      * @param {typeof globalThis.WebSocket} [options.WebSocket]
      * @param {typeof CLOCK} [options.clock]
      * @param {() => number} [options.random] in [0, 1); spreads reconnects
@@ -199,7 +200,7 @@ export declare class BellhubClient extends EventTarget {
  * @returns {BellhubClient}
  */
 export declare function shared(options: ConstructorParameters<typeof BellhubClient>[0]): BellhubClient;
-/** Milliseconds since 1970 that never run backwards. They go on while the machine sleeps, unlike `performance.now()`. */
+/** Milliseconds since 1970 that never run backwards. They go on in a machine's sleep, unlike `performance.now()`. */
 declare const CLOCK: {
     now(): number;
     setTimeout: (/** @type {() => void} */ fn: () => void, /** @type {number} */ ms: number) => number;

@@ -100,7 +100,10 @@ export declare class Connection {
     stop(/** @type {string} */ reason: string, /** @type {boolean} */ refused: boolean): Step[];
     /** @param {string | null} token null: nobody is signed in @returns {Step[]} */
     token(token: string | null, /** @type {number} */ now: number): Step[];
-    /** No token could be had: a failed attempt like any other. The open socket lasts as long as the one it has. @returns {Step[]} */
+    /**
+     * No token could be had: a failed attempt like any other. An open socket lasts as long as the token it has.
+     * @returns {Step[]}
+     */
     tokenFailed(/** @type {number} */ now: number): Step[];
     /** @returns {Step[]} */
     open(/** @type {number} */ now: number): Step[];

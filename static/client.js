@@ -92,6 +92,8 @@ export class BellhubClient extends EventTarget {
   #reason;
   /** @type {any} */
   #snapshot;
+  /** The one that was told of last. @type {Snapshot | undefined} */
+  #told;
   /** What it was made of. @type {unknown[]} */
   #parts = [];
   /** @type {Set<() => void>} */
@@ -419,8 +421,9 @@ export class BellhubClient extends EventTarget {
   }
 
   #publish() {
-    const before = this.#snapshot;
-    if (this.getSnapshot() === before) return;
+    const snapshot = this.getSnapshot(); // which a listener may have asked for in between
+    if (snapshot === this.#told) return;
+    this.#told = snapshot;
     this.#keep();
     this.#emit("change");
     for (const fn of this.#subscribers) {

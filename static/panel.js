@@ -171,6 +171,7 @@ export class Panel {
     this.#view = this.#reading.take(entries, snapshot, still && this.#filter !== "archived");
     const { shown, held, unread } = this.#view;
     const dead = state === "closed";
+    if (dead) [this.#told, this.#undo] = ["", null]; // nothing can be taken back now: say why, and offer to try again
     this.#drawRows(shown, look);
 
     const texts = /** @type {const} */ ([

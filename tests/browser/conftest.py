@@ -53,6 +53,11 @@ def axe() -> Callable[[Page], Awaitable[list[str]]]:
 
     async def faults(page: Page) -> list[str]:
         await page.evaluate(source)
+        # What is fading in has not its colours yet.
+        await page.evaluate(
+            """() => Promise.all([document, ...[...document.querySelectorAll("*")].flatMap((e) => e.shadowRoot ?? [])]
+                 .flatMap((root) => root.getAnimations()).map((a) => a.finished.catch(() => 0)))"""
+        )
         found: list[str] = await page.evaluate(
             """async () => (await axe.run()).violations.flatMap(
                  ({id, nodes}) => nodes.map((node) => `${id}: ${node.html.slice(0, 200)} ${node.failureSummary}`))"""

@@ -27,7 +27,7 @@ from hub.api.callers import Callers
 from hub.api.console import Console
 from hub.api.cors import Cors
 from hub.api.demo import Demo, SignToken
-from hub.api.dialects import feed_dialect, messaging_dialect, no_such_operation
+from hub.api.dialects import Dialect, feed_dialect, messaging_dialect, no_such_operation
 from hub.api.docs import Docs
 from hub.api.doors import Door
 from hub.api.feed import FeedApi
@@ -330,33 +330,11 @@ def create_app(hub: Hub | None = None) -> Starlette:
 
     docs_url = hub.settings.docs_url
     callers = Callers(hub.identity, hub.directory, hub.settings.console_key)
-    answers = Answers(hub.engine)
-    rates = Rates(hub.engine, key_rate=hub.settings.key_rate, user_rate=hub.settings.user_rate)
     envelope, messaging_envelope = feed_dialect(docs_url), messaging_dialect(docs_url)
-    user_door = Door("/user/v1", envelope, callers.of_user_api, answers, rates)
-    messaging_door = Door("/v1/messaging", messaging_envelope, callers.of_messaging_api, answers, rates)
-    admin_door = Door("/admin/v1", envelope, callers.of_admin_api, answers, rates, ADMIN_BODY_BYTES)
-    user = [*FeedApi(hub.store, user_door).routes(), *UserSettingsApi(hub.users, user_door).routes()]
-    messaging = [
-        # First, for its `…/unread-count` and the like: else they would be taken for ids.
-        *InboxApi(hub.store, messaging_door).routes(),
-        *MessagingApi(hub.store, hub.logs, messaging_door).routes(),
-        *AnnouncementsApi(hub.announcements, messaging_door).routes(),
-    ]
-    admin = [
-        *AdminApi(hub.users, hub.store, hub.logs, admin_door).routes(),
-        *SessionsApi(hub.store, hub.rollcall, admin_door).routes(),
-        *NotiflowsApi(hub.change_project, hub.runs, admin_door).routes(),
-        *LogsApi(hub.logs, hub.runs, hub.users, hub.store, admin_door).routes(),
-    ]
     static = shipped("static")
     routes: list[BaseRoute] = [
         socket_route(lambda: hub.around),
-        _below("/user/v1", user),
-        _below("/api/user/v1", user),
-        _below("/v1/messaging", messaging),
-        _below("/admin/v1", admin),
-        _below("/api/admin/v1", admin),
+        *_apis(hub, callers, envelope, messaging_envelope),
         *health_routes(hub.checks),
         *Docs(shipped("docs")).routes(),
         *Static(static, changing=hub.identity.development).routes(),
@@ -379,6 +357,35 @@ def create_app(hub: Hub | None = None) -> Starlette:
     )
     app.router.redirect_slashes = False  # as in `_below`
     return app
+
+
+def _apis(hub: Hub, callers: Callers, envelope: Dialect, messaging_envelope: Dialect) -> list[Mount]:
+    """The three APIs, each behind a door of its own, and the older addresses of two of them."""
+    answers = Answers(hub.engine)
+    rates = Rates(hub.engine, key_rate=hub.settings.key_rate, user_rate=hub.settings.user_rate)
+    user_door = Door("/user/v1", envelope, callers.of_user_api, answers, rates)
+    messaging_door = Door("/v1/messaging", messaging_envelope, callers.of_messaging_api, answers, rates)
+    admin_door = Door("/admin/v1", envelope, callers.of_admin_api, answers, rates, ADMIN_BODY_BYTES)
+    user = [*FeedApi(hub.store, user_door).routes(), *UserSettingsApi(hub.users, user_door).routes()]
+    messaging = [
+        # First, for its `…/unread-count` and the like: else they would be taken for ids.
+        *InboxApi(hub.store, messaging_door).routes(),
+        *MessagingApi(hub.store, hub.logs, messaging_door).routes(),
+        *AnnouncementsApi(hub.announcements, messaging_door).routes(),
+    ]
+    admin = [
+        *AdminApi(hub.users, hub.store, hub.logs, admin_door).routes(),
+        *SessionsApi(hub.store, hub.rollcall, admin_door).routes(),
+        *NotiflowsApi(hub.change_project, hub.runs, admin_door).routes(),
+        *LogsApi(hub.logs, hub.runs, hub.users, hub.store, admin_door).routes(),
+    ]
+    return [
+        _below("/user/v1", user),
+        _below("/api/user/v1", user),
+        _below("/v1/messaging", messaging),
+        _below("/admin/v1", admin),
+        _below("/api/admin/v1", admin),
+    ]
 
 
 def _below(path: str, routes: Sequence[BaseRoute]) -> Mount:

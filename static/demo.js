@@ -26,7 +26,11 @@ const MAYA = { id: "maya", type: "user", name: "Maya Lind" };
 const JONAS = { id: "jonas", type: "user", name: "Jonas Berg" };
 const AGENT = { id: "stock-agent", type: "agent", name: "Stock Agent" };
 
-/** What such a shop sends: a text for each category. */
+/** @typedef {import("./inbox.js").Frame} Frame */
+/** @typedef {import("./client.js").Snapshot} Snapshot */
+/** @typedef {Snapshot["counts"]} Counts */
+
+/** What such a shop sends: a text for each category. @type {Record<string, any>} */
 const SAMPLES = {
   "chat.message": {
     title: "Maya Lind",
@@ -66,14 +70,16 @@ const SAMPLES = {
 };
 const CATEGORIES = Object.keys(SAMPLES);
 
-const $ = (selector, root = document) => root.querySelector(selector);
+/** The element of the page. @returns {any} */
+const $ = (/** @type {string} */ selector, /** @type {ParentNode} */ root = document) => root.querySelector(selector);
 
 /** The way to the hub, with a knife. `open` stands in for the `WebSocket` constructor. */
 class Line {
+  /** @type {WebSocket | null} */
   #socket = null;
   #cut = false;
 
-  open = (address, protocols) => {
+  open = (/** @type {string} */ address, /** @type {string[]} */ protocols) => {
     if (this.#cut) return deadSocket();
     this.#socket = new WebSocket(address, protocols);
     return this.#socket;
@@ -89,7 +95,7 @@ class Line {
   }
 
   /** @returns {boolean} whether there was a socket to say it on */
-  say(frame) {
+  say(/** @type {Frame} */ frame) {
     if (this.#socket?.readyState !== WebSocket.OPEN) return false;
     this.#socket.send(JSON.stringify(frame));
     return true;
@@ -103,15 +109,16 @@ function deadSocket() {
   return socket;
 }
 
-/** `new` on a function that returns an object gives that object. */
-function constructorOf(line) {
-  return function (address, protocols) {
+/** `new` on a function that returns an object gives that object. @returns {any} */
+function constructorOf(/** @type {Line} */ line) {
+  return function (/** @type {string} */ address, /** @type {string[]} */ protocols) {
     return line.open(address, protocols);
   };
 }
 
-async function fetchToken(user, lives_s = 3600) {
-  const answer = await fetch(`demo/token?${new URLSearchParams({ user, lives_s })}`, { cache: "no-store" });
+async function fetchToken(/** @type {string} */ user, lives_s = 3600) {
+  const query = new URLSearchParams({ user, lives_s: String(lives_s) });
+  const answer = await fetch(`demo/token?${query}`, { cache: "no-store" });
   if (!answer.ok) throw new Error((await answer.text()).trim());
   return answer.text();
 }
@@ -123,7 +130,7 @@ class Wire {
   #count = 0;
   #bytes = 0;
 
-  constructor(name) {
+  constructor(/** @type {string} */ name) {
     this.#list = $(`.frames[data-of="${name}"]`);
     this.#sum = $(".sum", this.#list.parentElement);
   }
@@ -134,7 +141,10 @@ class Wire {
     this.#sum.textContent = "none yet";
   }
 
-  /** `by`: who is at the other end, the hub or the tab that has the socket. */
+  /**
+   * @param {{direction: string, frame: Frame, size: number}} passed
+   * @param {"hub" | "tab"} by who is at the other end, the hub or the tab that has the socket
+   */
   show({ direction, frame, size }, by = "hub") {
     const item = $("#frame").content.firstElementChild.cloneNode(true);
     item.dataset.direction = direction;
@@ -154,7 +164,7 @@ class Wire {
   }
 }
 
-/** What a frame is about, in a few words. */
+/** What a frame is about, in a few words. @param {Frame} frame */
 function brief({ mode, verbs, ids, upto, reason, code, missed, entry, changed, token, user, expires_at }) {
   if (mode) return missed === undefined ? mode : `${mode}, ${missed} missed`;
   if (verbs) return `${verbs.join(" + ")} × ${ids.length}`;
@@ -182,6 +192,7 @@ class Device {
   /** Ids of entries, and when they came. */
   arrivals = new Map();
 
+  /** @param {string} name @param {{tabs?: boolean, storage?: null}} options of its client */
   constructor(name, options) {
     this.name = name;
     this.#options = options;
@@ -199,8 +210,14 @@ class Device {
     return this.#cut;
   }
 
-  /** Another user: another client, for the element too. */
-  signIn(user, element, changed) {
+  /**
+   * Another user: another client, for the element too.
+   * @param {string} user
+   * @param {import("./element.js").BellElement} element
+   * @param {() => void} changed
+   * @param {(entry: import("./inbox.js").Entry) => void} [heard]
+   */
+  signIn(user, element, changed, heard = () => {}) {
     this.#client?.close();
     if (this.#cut) this.#knife();
     this.#wire.clear();
@@ -214,12 +231,15 @@ class Device {
       WebSocket: constructorOf(this.#line),
       ...this.#options,
     });
-    client.addEventListener("frame", ({ detail }) => this.#frame(detail));
-    client.addEventListener("notification", ({ detail }) => {
-      this.arrivals.set(detail.entry.id, performance.now());
+    const on = (/** @type {string} */ type, /** @type {(detail: any) => void} */ fn) =>
+      client.addEventListener(type, (event) => fn(/** @type {CustomEvent} */ (event).detail));
+    on("frame", (detail) => this.#frame(detail));
+    on("notification", ({ entry }) => {
+      this.arrivals.set(entry.id, performance.now());
       showSent();
+      heard(entry);
     });
-    client.addEventListener("error", ({ detail }) => this.#say(detail.error.message));
+    on("error", ({ error }) => this.#say(error.message));
     client.subscribe(() => {
       this.#showState();
       changed();
@@ -227,7 +247,6 @@ class Device {
     this.#client = element.client = client;
     client.connect();
     this.#showState();
-    return client;
   }
 
   #knife() {
@@ -255,7 +274,7 @@ class Device {
     this.#say("The token is about to end…");
   }
 
-  #frame(detail) {
+  #frame(/** @type {any} */ detail) {
     this.#wire.show(detail, this.snapshot?.role === "follower" ? "tab" : "hub");
     const { type, mode, missed, ref } = detail.frame;
     if (type === "refreshed" && ref !== "expire") this.#say("Token renewed, on the open socket.");
@@ -263,12 +282,12 @@ class Device {
     else if (type === "subscribed" && mode === "live") this.#say("Back again: nothing was missed.");
   }
 
-  #say(text) {
+  #say(/** @type {string} */ text) {
     $(".said", this.#element).textContent = text;
   }
 
   #showState() {
-    const { state, reason, role, pending } = this.snapshot;
+    const { state, reason, role, pending } = /** @type {Snapshot} */ (this.snapshot);
     const status = $(".status", this.#element);
     const extra = state === "closed" ? reason?.reason : pending > 0 ? `${pending} to send` : role === "solo" ? "" : role;
     status.textContent = [state, extra].filter(Boolean).join(", ");
@@ -292,8 +311,7 @@ let sent = { ids: /** @type {string[]} */ ([]), start: 0 };
 function signIn() {
   me = $("#user").value.trim();
   sent = { ids: [], start: 0 };
-  const client = laptop.signIn(me, $("notification-bell"), changed);
-  client.addEventListener("notification", ({ detail }) => showOrder(detail.entry));
+  laptop.signIn(me, $("notification-bell"), changed, showOrder);
   phone.signIn(me, $("notification-inbox"), changed);
   $(".avatar").textContent = [...me][0].toUpperCase();
   $(".me").textContent = me;
@@ -301,7 +319,7 @@ function signIn() {
   changed();
 }
 
-/** The product itself listens, too. */
+/** The product itself listens, too. @param {import("./inbox.js").Entry} entry */
 function showOrder({ resource, data }) {
   const row = resource?.type === "order" ? document.getElementById(`order-${resource.id}`) : null;
   if (!row || typeof data.state !== "string") return;
@@ -343,15 +361,19 @@ async function compare() {
     verdict.textContent = behind.length === 0 ? "All three agree" : `Not up to date: ${behind.join(", ")}`;
   } catch (error) {
     delete verdict.dataset.agree;
-    verdict.textContent = `The hub does not answer: ${error.message}`;
+    verdict.textContent = `The hub does not answer: ${messageOf(error)}`;
   }
 }
 
-function same(counts, truth) {
+function messageOf(/** @type {any} */ error) {
+  return error.message;
+}
+
+function same(/** @type {any} */ counts, /** @type {any} */ truth) {
   return Boolean(counts) && Object.keys(truth).every((key) => counts[key] === truth[key]);
 }
 
-function showCounts(name, counts) {
+function showCounts(/** @type {string} */ name, /** @type {Counts | undefined} */ counts) {
   const { unseen, unread, total } = counts ?? { unseen: "", unread: "", total: "" };
   const cells = document.querySelectorAll(`.agree [data-of="${name}"] td`);
   [unseen, unread, total].forEach((count, at) => (cells[at].textContent = String(count)));
@@ -373,12 +395,12 @@ function notification() {
 }
 
 /** One of a burst: all categories in turn. */
-function nth(number) {
+function nth(/** @type {number} */ number) {
   const category = CATEGORIES[number % CATEGORIES.length];
   return { category, target: { type: "user", id: me }, ...SAMPLES[category] };
 }
 
-/** @returns {Promise<string>} the id */
+/** @param {object} body @returns {Promise<string>} the id */
 async function send(body) {
   const response = await fetch(SEND, {
     method: "POST",
@@ -390,14 +412,14 @@ async function send(body) {
   return answer.id;
 }
 
-async function sendAll(bodies) {
+async function sendAll(/** @type {object[]} */ bodies) {
   const start = performance.now();
   $("#sent").textContent = "Sending…";
   try {
     sent = { ids: await Promise.all(bodies.map(send)), start };
     showSent();
   } catch (error) {
-    $("#sent").textContent = `Not sent: ${error.message}`;
+    $("#sent").textContent = `Not sent: ${messageOf(error)}`;
   }
   changed();
 }
@@ -406,7 +428,7 @@ function showSent() {
   if (sent.ids.length > 0) $("#sent").textContent = `${sent.ids.length} sent. ${devices.map(arrived).join(", ")}.`;
 }
 
-/** How long after the send a device had all of it. */
+/** How long after the send a device had all of it. @param {Device} device */
 function arrived({ name, arrivals, isCut }) {
   const times = sent.ids.map((id) => arrivals.get(id)).filter(Boolean);
   const Name = name[0].toUpperCase() + name.slice(1);
@@ -415,9 +437,9 @@ function arrived({ name, arrivals, isCut }) {
 }
 
 function showCode() {
-  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  const attribute = (text) => `"${text.replaceAll("&", "&amp;").replaceAll('"', "&quot;")}"`;
-  const here = (path) => new URL(path, document.baseURI).href;
+  const quoted = (/** @type {string} */ text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const attribute = (/** @type {string} */ text) => `"${text.replaceAll("&", "&amp;").replaceAll('"', "&quot;")}"`;
+  const here = (/** @type {string} */ path) => new URL(path, document.baseURI).href;
   $("#snippet").textContent = [
     `<script type="module" src="${here("static/bell.js")}"></script>`,
     `<notification-bell api-key="${API_KEY}" user=${attribute(me)}>`,
@@ -431,8 +453,8 @@ function showCode() {
   ].join(" \\\n  ");
 }
 
-function showScreen(name) {
-  for (const tab of document.querySelectorAll(".tabs button")) {
+function showScreen(/** @type {string} */ name) {
+  for (const tab of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".tabs button"))) {
     const here = tab.dataset.screen === name;
     if (here) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
@@ -440,29 +462,29 @@ function showScreen(name) {
   }
 }
 
-$("#sign-in").addEventListener("submit", (event) => {
+$("#sign-in").addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
   signIn();
 });
-form.addEventListener("submit", (event) => {
+form.addEventListener("submit", (/** @type {Event} */ event) => {
   event.preventDefault();
   sendAll([notification()]);
 });
-form.addEventListener("input", ({ target }) => (target.name === "category" ? fill() : showCode()));
+form.addEventListener("input", (/** @type {any} */ { target }) => (target.name === "category" ? fill() : showCode()));
 $("#burst").addEventListener("click", () => sendAll(Array.from({ length: BURST }, (_, number) => nth(number))));
-$(".tabs").addEventListener("click", ({ target }) => {
+$(".tabs").addEventListener("click", (/** @type {any} */ { target }) => {
   const tab = target.closest("button");
   if (tab) showScreen(tab.dataset.screen);
 });
 $("notification-inbox").strings = { markAll: "Read {n}" };
 // The links of the notifications lead into the laptop's product.
-$("notification-inbox").addEventListener("bell-click", (event) => event.preventDefault());
+$("notification-inbox").addEventListener("bell-click", (/** @type {Event} */ event) => event.preventDefault());
 $("#theme").addEventListener("click", () => {
   const { dataset } = document.documentElement;
   const dark = dataset.theme ? dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   dataset.theme = dark ? "light" : "dark";
 });
-document.addEventListener("click", ({ target }) => {
+document.addEventListener("click", (/** @type {any} */ { target }) => {
   const { copy } = target.dataset ?? {};
   if (copy) navigator.clipboard.writeText($(`#${copy}`).textContent);
 });

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from tests.bench import fanout, load, reference
+from tests.bench import bell, fanout, load, reference
 from tests.bench.__main__ import Bench, Row, arguments, fitting, line
 from tests.bench.load import Load, Session, Tally, client_frame, masked, split_frames
 from tests.bench.processes import Cores, ServerProcess, cpu_us, rss_kib
@@ -223,3 +223,18 @@ async def test_a_fan_out_is_measured_beside_other_sends_and_reaches_everybody_on
     assert float(figures["fan-out to 300 of a topic"]) > 0
     assert float(figures["send to receipt at 50/s, p99, meanwhile"]) > 0
     assert figures["recipients without exactly one entry"] == "0.00"
+
+
+@pytest.mark.browser
+async def test_badges_of_other_tabs_and_devices_are_timed_beside_the_reference() -> None:
+    figures = {figure.name: figure.value for figure in await bell.bench(bell.arguments(["--rounds", "2"]))}
+    ways = [
+        "a send → a second device",
+        "a mark in the tab with the socket → a second tab",
+        "a mark in a second tab → a second device",
+    ]
+    for way in ways:
+        median, p95, ratio = (figures[f"{way}, {what}"] for what in ("median", "p95", "median ÷ the reference's"))
+        assert None not in (median, p95, ratio)
+        assert 0 < (median or 0) <= (p95 or 0)
+    assert len(figures) == 3 * (3 + 2 + 2)

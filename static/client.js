@@ -314,7 +314,7 @@ export class BellhubClient extends EventTarget {
 
   /** The hub has told who this is: only now it is known whose marks the storage holds. */
   #welcome(/** @type {string | null} */ user) {
-    if (this.#user !== null) this.#signedIn(user);
+    this.#signedIn(user);
     this.#user ??= user;
     if (!this.#said.welcome) this.#tabs.announce(user);
     // At each welcome: a tab that has closed meanwhile may have left some. One that lives sends them as well, which
@@ -328,9 +328,9 @@ export class BellhubClient extends EventTarget {
     });
   }
 
-  /** Somebody has, in another tab; null: the user has left, here or there. */
+  /** Somebody has, in another tab; null: the user has left, here or there. Who is not known yet is nobody else. */
   #signedIn(/** @type {string | null} */ user) {
-    if (user === this.#user) return;
+    if (user !== null && user === (this.#user ?? user)) return;
     this.#do("stop", user === null ? "signed out" : ANOTHER, true);
     if (user === null) this.#outbox = new Outbox();
     this.#run([]);
@@ -489,7 +489,8 @@ export class BellhubClient extends EventTarget {
       // A follower's leader has one, and looks at no other.
       const token = this.#tabs.role === "follower" ? "" : ((await this.#getToken()) ?? null);
       this.#who ??= subject(token);
-      this.#tabs.start(this.#who);
+      // One that was closed meanwhile must not lead: it would, without a socket.
+      if (this.#rules.state !== "closed") this.#tabs.start(this.#who);
       this.#do("token", token);
     } catch (error) {
       this.#emit("error", { error });

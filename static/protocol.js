@@ -176,6 +176,7 @@ export class Connection {
   /** @param {string | null} token null: nobody is signed in @returns {Step[]} */
   token(token, /** @type {number} */ now) {
     this.#tokenWanted = false;
+    if (this.#phase === "ended") return [];
     if (token === null) return this.#tell(this.#end({ reason: "nobody is signed in" }, true));
     this.#token = token;
     this.#expires = Infinity;

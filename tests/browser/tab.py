@@ -56,9 +56,13 @@ class Tab:
         # One that ends in the past was issued in the past.
         return self.hub.token(user, ttl_s=abs(ttl), now=time.time() + min(0, 2 * ttl))
 
+    @property
+    def address(self) -> JSON:
+        """Options of any client of this hub."""
+        return {"url": f"ws://127.0.0.1:{self.hub.port}/ws/v1", "apiKey": self.hub.api_key, "channel": "inbox"}
+
     async def start(self, **options: Any) -> None:
-        fixed = {"url": f"ws://127.0.0.1:{self.hub.port}/ws/v1", "apiKey": self.hub.api_key, "channel": "inbox"}
-        await self.page.evaluate(START, {**fixed, "who": self.user, **options})
+        await self.page.evaluate(START, {**self.address, "who": self.user, **options})
 
     async def connect(self, **options: Any) -> None:
         await self.start(**options)

@@ -93,6 +93,30 @@ async def test_tabs_share_one_socket(open_tab: Open) -> None:
     await agree(*tabs)
 
 
+async def test_tabs_that_a_browser_restores_all_at_once_all_connect(open_tab: Open) -> None:
+    tabs = [await open_tab(connect=False) for _ in range(10)]
+    await asyncio.gather(*(tab.start(tabs=True) for tab in tabs))
+    await agree(*tabs)
+
+
+async def test_a_client_that_is_closed_before_its_token_comes_leads_nobody(open_tab: Open) -> None:
+    tab = await open_tab(connect=False)
+    await tab.js(
+        """async ({ user, ...options }) => {
+          const { BellhubClient } = await import("/static/client.js");
+          const token = Promise.withResolvers();
+          const client = new BellhubClient({ ...options, getToken: () => token.promise });
+          client.connect();
+          client.close();
+          token.resolve(await bellToken(user));
+        }""",
+        {**tab.address, "user": tab.user},
+    )
+    assert await tab.js("navigator.locks.query().then(({ held }) => held)") == []
+    await tab.connect(tabs=True)
+    await agree(tab)
+
+
 async def test_a_mark_in_any_tab_shows_in_all(open_tab: Open) -> None:
     tabs = [await open_tab() for _ in range(3)]
     ids = [await tabs[0].hub.send(tabs[0].user) for _ in range(3)]
@@ -220,6 +244,14 @@ async def test_logout_in_one_tab_ends_the_others(open_tab: Open, locks: bool) ->
         await tab.until("client.getSnapshot().state === 'closed'")
     assert await sockets(*tabs) == 0
     assert [event["reason"] for event in await tabs[0].events("auth")] == ["signed out"]
+
+
+async def test_logout_before_the_hub_has_said_who_this_is_counts_all_the_same(open_tab: Open) -> None:
+    tab = await open_tab(connect=False)
+    await tab.start(tabs=True)
+    await tab.js("client.logout()")
+    assert await tab.js("client.getSnapshot().state") == "closed"
+    assert await sockets(tab) == 0
 
 
 async def test_another_user_in_one_tab_ends_the_others(open_tab: Open) -> None:

@@ -192,6 +192,14 @@ test("a page where nobody is signed in ends the client", () => {
   assert.equal(rules.state, "closed");
 });
 
+test("a token that comes after the end is not kept for the next start", () => {
+  const rules = new Connection({ apiKey: "pk_dev", channel: "inbox", random: () => 0.5 });
+  rules.start(0);
+  rules.stop("closed");
+  assert.deepEqual([rules.token("old", 10), rules.token(null, 20)], [[], []]);
+  assert.deepEqual(acts(rules.start(30)), ["state", "token"]);
+});
+
 test("a held token that ended meanwhile is not sent to be refused", () => {
   const rules = live({}, { ...WELCOME, expires_at: new Date(60_000).toISOString() });
   rules.closed(1006, 10);

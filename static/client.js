@@ -199,7 +199,7 @@ export class BellhubClient extends EventTarget {
   close() {
     this.#listening?.abort();
     this.#listening = null;
-    this.#do("stop", "closed");
+    this.#do("stop", "closed", false);
   }
 
   /** The user leaves: close, here and in all tabs, and forget marks that were not sent. */

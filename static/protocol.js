@@ -86,7 +86,6 @@ export class Connection {
   #subscribing = null;
   #subscribeAt = Infinity;
 
-
   #refs = 0;
   /** The frame that was asked and is not answered. @type {Frame | null} */
   #request = null;
@@ -170,7 +169,7 @@ export class Connection {
 
   /** Close for good. `refused`: since somebody else is to be served. @returns {Step[]} */
   stop(/** @type {string} */ reason, /** @type {boolean} */ refused) {
-    return this.#tell(this.#end({ reason }, refused === true));
+    return this.#tell(this.#end({ reason }, refused));
   }
 
   /** @param {string | null} token null: nobody is signed in @returns {Step[]} */
@@ -291,6 +290,8 @@ export class Connection {
     this.#token = null;
     this.#expired = false;
     this.#ending = why;
+    // What was shown is of a user who is not here any more.
+    if (refused) this.#inbox = empty();
     return [{ act: "drop" }, ...(refused ? [{ act: /** @type {const} */ ("auth"), ...why }] : [])];
   }
 
@@ -422,7 +423,7 @@ export class Connection {
 
   /** @returns {Step[]} */
   #answer(/** @type {Frame} */ frame) {
-    if (this.#request === null || frame.ref !== this.#request.ref) return [];
+    if (frame.ref !== this.#request?.ref) return [];
     this.#request = null;
     this.#tries = 0;
     return [{ act: "answer", answer: frame }];
@@ -431,7 +432,7 @@ export class Connection {
   /** @returns {Step[]} */
   #error(/** @type {Frame} */ frame, /** @type {number} */ now) {
     const { ref, temporary, code } = frame;
-    if (ref !== undefined && ref === this.#subscribing) return this.#subscribeFailed(frame, now);
+    if (ref === this.#subscribing) return this.#subscribeFailed(frame, now);
     // The hub goes on with the token it had; we do not have that one any more, so the next connection asks again.
     if (code === "invalid_token") this.#token = null;
     if (ref === undefined || ref !== this.#request?.ref) return [{ act: "error", error: frame }];

@@ -24,7 +24,7 @@ const LATEST = 100;
  * @property {string} id of this tab
  * @property {string} name of the feed: the same in all tabs that show it, to whomever
  * @property {() => Mine | null} mine what this tab holds; null while it is not connected
- * @property {(role: Role) => void} changed another role: whatever socket there is is not to be used any more
+ * @property {() => void} changed another role: whatever socket there is is not to be used any more
  * @property {() => void} wake the leader can be reached again: connect now
  * @property {(user: string | null) => void} signedIn in another tab; null: this user has signed out there
  * @property {{now(): number, setTimeout(fn: () => void, ms: number): any, clearTimeout(timer: any): void}} clock
@@ -143,7 +143,6 @@ export class Tabs {
     }
   }
 
-
   /** As much of a WebSocket as a client uses: this happened to it. @param {string} type @param {object} [more] */
   #relay(type, more) {
     this.#relayed?.dispatchEvent(Object.assign(new Event(type), more));
@@ -219,7 +218,7 @@ export class Tabs {
     this.role = role;
     this.#relayed = this.#socket = null;
     this.#latest = [];
-    this.#is.changed(role);
+    this.#is.changed();
   }
 
   #tick() {

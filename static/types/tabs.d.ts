@@ -24,7 +24,7 @@ export type Options = {
     /**
      * another role: whatever socket there is is not to be used any more
      */
-    changed: (role: Role) => void;
+    changed: () => void;
     /**
      * the leader can be reached again: connect now
      */
@@ -63,7 +63,7 @@ export type Mine = {
  * @property {string} id of this tab
  * @property {string} name of the feed: the same in all tabs that show it, to whomever
  * @property {() => Mine | null} mine what this tab holds; null while it is not connected
- * @property {(role: Role) => void} changed another role: whatever socket there is is not to be used any more
+ * @property {() => void} changed another role: whatever socket there is is not to be used any more
  * @property {() => void} wake the leader can be reached again: connect now
  * @property {(user: string | null) => void} signedIn in another tab; null: this user has signed out there
  * @property {{now(): number, setTimeout(fn: () => void, ms: number): any, clearTimeout(timer: any): void}} clock

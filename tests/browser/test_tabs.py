@@ -65,6 +65,12 @@ async def sockets(*tabs: Tab) -> int:
     return sum([await tab.js("sockets.filter(({ readyState }) => readyState < 2).length") for tab in tabs])
 
 
+async def holds_nothing(tab: Tab) -> None:
+    """Whoever looks at the screen after a user has left finds nothing of them."""
+    shown = await tab.js("client.getSnapshot()")
+    assert (shown["entries"], shown["counts"]) == ([], {"unseen": 0, "unread": 0, "total": 0})
+
+
 async def agree(*tabs: Tab) -> None:
     """All show what REST says, through one socket."""
     for tab in tabs:
@@ -234,14 +240,17 @@ async def test_marks_of_a_tab_that_was_closed_offline_are_sent_by_those_that_sta
 @pytest.mark.parametrize("locks", [True, False])
 async def test_logout_in_one_tab_ends_the_others(open_tab: Open, locks: bool) -> None:
     tabs = [await open_tab(connect=False) for _ in range(3)]
+    await tabs[0].hub.send(tabs[0].user)
     for tab in tabs:
         if not locks:
             await tab.js("Object.defineProperty(navigator, 'locks', { value: undefined })")
         await tab.connect(tabs=True)
+        assert await tab.js("client.getSnapshot().counts.unseen") == 1
     assert await sockets(*tabs) == (1 if locks else 3)
     await tabs[1].js("client.logout()")
     for tab in tabs:
         await tab.until("client.getSnapshot().state === 'closed'")
+        await holds_nothing(tab)
     assert await sockets(*tabs) == 0
     assert [event["reason"] for event in await tabs[0].events("auth")] == ["signed out"]
 
@@ -256,9 +265,12 @@ async def test_logout_before_the_hub_has_said_who_this_is_counts_all_the_same(op
 
 async def test_another_user_in_one_tab_ends_the_others(open_tab: Open) -> None:
     first, second = await open_tab("before"), await open_tab("before")
+    await first.hub.send("before")
+    await second.until("client.getSnapshot().counts.unseen === 1")
     other = await open_tab("after")
     for tab in (first, second):
         await tab.until("client.getSnapshot().state === 'closed'")
+        await holds_nothing(tab)
         assert [event["reason"] for event in await tab.events("auth")] == ["another user signed in"]
     await agree(other)
 

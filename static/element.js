@@ -32,7 +32,7 @@ export class BellElement extends Base {
   #given = /** @type {Client | null} */ (null);
   #getToken = /** @type {(() => Promise<string | null>) | null} */ (null);
   #strings = {};
-  #renderItem = /** @type {((entry: any) => Node) | null} */ (null);
+  #renderItem = /** @type {((entry: any) => Node | null) | null} */ (null);
   /** The client in use, and what it was made of. */
   #client = /** @type {Client | null} */ (null);
   #made = /** @type {unknown[]} */ ([]);
@@ -77,7 +77,7 @@ export class BellElement extends Base {
     this.refresh();
   }
 
-  /** Draws the content of an entry; it is put into the light DOM, where the page's styles reach it. */
+  /** Draws the content of an entry, put into the light DOM, where the page's styles reach it. null: as ever. */
   get renderItem() {
     return this.#renderItem;
   }
@@ -175,6 +175,8 @@ export class BellElement extends Base {
     if (client === this.#client) return;
     this.#leave();
     this.#client = client;
+    // A list, a filter or an undo of somebody else's is not for this one.
+    this.panel?.reset();
     this.#leave = client ? this.#follow(client, Boolean(options)) : () => {};
   }
 

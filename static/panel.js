@@ -131,7 +131,7 @@ export class Panel {
     for (const row of this.#rows.values()) row.remove();
     this.#rows = new Map();
     clearTimeout(this.#timers.note);
-    this.#told = "";
+    this.#current = this.#told = "";
     this.#undo = null;
     this.#turnTo("all");
   }

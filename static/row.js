@@ -7,7 +7,7 @@ import { icon, make, set } from "./dom.js";
 import { safeLink } from "./reading.js";
 
 /** @typedef {{t: import("./strings.js").Translate, clock: ReturnType<typeof import("./time.js").clock>,
- *   render: ((entry: any) => Node) | null, host: HTMLElement}} Look */
+ *   render: ((entry: any) => Node | null) | null, host: HTMLElement}} Look */
 
 /** Elements that outlive what they show, so that the focus can stay on them. */
 export class Row {
@@ -62,9 +62,10 @@ export class Row {
     });
     const word = make("span", { className: "hidden" }, unread ? `${t("unread")}. ` : "");
     this.#own?.remove();
-    if (render) {
+    const own = drawn(render, entry);
+    if (own) {
       const slot = `entry-${entry.id}`;
-      host.append((this.#own = make("div", { slot }, render(entry))));
+      host.append((this.#own = make("div", { slot }, own)));
       this.main.replaceChildren(word, make("slot", { name: slot }));
     } else this.main.replaceChildren(word, ...this.#content(look, title));
     this.tell(Date.now());
@@ -96,6 +97,15 @@ export class Row {
     const picture = span("face", face(actor));
     picture.ariaHidden = "true";
     return [picture, span("what", ...what, span("meta", this.#time, ...important))];
+  }
+}
+
+/** By the page; where it fails, or leaves it to us: nothing. */
+function drawn(/** @type {Look["render"]} */ render, /** @type {any} */ entry) {
+  try {
+    return render?.(entry);
+  } catch (error) {
+    reportError(error);
   }
 }
 

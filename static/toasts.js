@@ -72,8 +72,7 @@ export class NotificationToasts extends BellElement {
     set(this.#allow, { textContent: this.look.t("desktop"), hidden: !ask || !this.#list.firstChild });
   }
 
-  notification(/** @type {any} */ { entry, missed }) {
-    if (missed) return;
+  notification(/** @type {any} */ { entry }) {
     if (document.visibilityState !== "visible") return void this.#desktop(entry).catch(() => {}); // there may be none
     if (panels.size) return;
     told.push(titleOf(entry));

@@ -24,9 +24,9 @@ export declare class BellElement extends Base {
     /** What differs from the English strings. @type {import("./strings.js").Strings} */
     get strings(): import("./strings.js").Strings;
     set strings(strings: import("./strings.js").Strings);
-    /** Draws the content of an entry; it is put into the light DOM, where the page's styles reach it. */
-    get renderItem(): ((entry: any) => Node) | null;
-    set renderItem(renderItem: ((entry: any) => Node) | null);
+    /** Draws the content of an entry, put into the light DOM, where the page's styles reach it. null: as ever. */
+    get renderItem(): ((entry: any) => Node | null) | null;
+    set renderItem(renderItem: ((entry: any) => Node | null) | null);
     /** The client in use, however it came. @returns {Client | null} */
     get current(): Client | null;
     get snapshot(): any;

@@ -5,11 +5,11 @@
 export type Look = {
     t: import("./strings.js").Translate;
     clock: ReturnType<typeof import("./time.js").clock>;
-    render: ((entry: any) => Node) | null;
+    render: ((entry: any) => Node | null) | null;
     host: HTMLElement;
 };
 /** @typedef {{t: import("./strings.js").Translate, clock: ReturnType<typeof import("./time.js").clock>,
- *   render: ((entry: any) => Node) | null, host: HTMLElement}} Look */
+ *   render: ((entry: any) => Node | null) | null, host: HTMLElement}} Look */
 /** Elements that outlive what they show, so that the focus can stay on them. */
 export declare class Row {
     #private;

@@ -18,7 +18,7 @@ export declare class NotificationToasts extends BellElement {
     /** Ask for desktop notifications. Only from a click: browsers hold it against pages that ask by themselves. */
     allowDesktop(): void;
     draw(): void;
-    notification(/** @type {any} */ { entry, missed }: any): undefined;
+    notification(/** @type {any} */ { entry }: any): undefined;
 }
 export type Bell = import("./bell.js").NotificationBell;
 /** @typedef {import("./bell.js").NotificationBell} Bell */

@@ -443,6 +443,31 @@ async def test_another_user_is_another_feed_and_the_first_connection_ends(shop: 
     )
 
 
+async def test_the_next_user_is_shown_nothing_of_the_one_before(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one", "two")
+    await ann.open_panel()
+    await ann.row("two").hover()
+    await ann.button("Archive: two").click()
+    await ann.button("Archived").click()
+    await expect(ann.titles).to_have_text(["two"])
+    # Every text that the panel shows from now on.
+    await ann.element.evaluate(
+        """(bell, token) => {
+          const panel = bell.shadowRoot.querySelector("#panel");
+          window.texts = [];
+          new MutationObserver(() => bell.getToken && texts.push(panel.innerText))
+            .observe(panel, { subtree: true, childList: true, attributes: true, characterData: true });
+          bell.getToken = async () => token;
+        }""",
+        ann.hub.token(ann.user + "-next"),
+    )
+    await expect(ann.panel.get_by_text("You’re all caught up")).to_be_visible()
+    texts = await ann.page.evaluate("texts")
+    assert texts
+    assert [text for text in texts if "two" in text or "Undo" in text] == []
+
+
 async def test_a_page_brings_its_own_client_strings_and_drawing(shop: Opens) -> None:
     ann = await shop(attributes="open")
     await ann.send("one")
@@ -461,6 +486,25 @@ async def test_a_page_brings_its_own_client_strings_and_drawing(shop: Opens) -> 
     await ann.page.get_by_role("button", name="Archive: one").focus()
     await ann.page.keyboard.press("Enter")
     await expect(ann.page.locator("notification-bell > div em")).to_have_count(0)
+
+
+async def test_an_entry_that_the_page_fails_to_draw_or_leaves_alone_is_drawn_as_ever(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("fails", "left alone", "drawn")
+    await ann.element.evaluate(
+        """(bell) => {
+          bell.renderItem = ({ data: { title } }) => {
+            if (title === "fails") throw new Error("it fails");
+            return title === "drawn" ? new Text("drawn by the page") : null;
+          };
+        }"""
+    )
+    await ann.open_panel()
+    await expect(ann.rows).to_have_count(3)
+    await expect(ann.titles).to_have_text(["left alone", "fails"])
+    await expect(ann.page.locator("notification-bell > div")).to_have_text("drawn by the page")
+    assert set(ann.problems) == {"it fails"}
+    ann.problems.clear()
 
 
 async def test_slots_and_methods(shop: Opens) -> None:

@@ -188,6 +188,20 @@ async def test_the_focus_returns_to_the_bell_but_is_not_stolen_from_elsewhere(sh
     await expect(ann.page.locator("#after")).to_be_focused()
 
 
+async def test_a_panel_that_is_opened_again_begins_with_the_newest(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send_many(20)
+    await ann.open_panel()
+    await expect(ann.rows).to_have_count(20)
+    await ann.page.keyboard.press("End")
+    await expect(ann.titles.last).to_be_in_viewport()
+    await ann.page.keyboard.press("Escape")
+    await ann.send("new")
+    await ann.open_panel()
+    await ann.focus_is_on("new")
+    await expect(ann.titles.first).to_be_in_viewport()
+
+
 async def test_tab_out_of_the_panel_closes_it(shop: Opens) -> None:
     ann = await shop()
     await ann.open_panel()

@@ -9,6 +9,7 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Locator, Page, Route, expect
 
+from tests.browser.agreement import agree
 from tests.harness import RedisServer, RunningHub
 
 POLICY = "default-src 'self'"
@@ -42,6 +43,18 @@ async def open_hub() -> AsyncIterator[RunningHub]:
         server.remove()
 
 
+async def close(*shops: "Shop") -> None:
+    """The end of a test: all tabs and devices agree with REST, and no browser has logged an error."""
+    contexts = list(dict.fromkeys(shop.context for shop in shops))
+    try:
+        if shops:
+            await agree(shops[0].hub, shops[0].user, contexts, over=shops[0].over)
+    finally:
+        for context in contexts:
+            await context.close()
+    assert [problem for shop in shops for problem in shop.problems] == []
+
+
 class Shop:
     """One browser context, signed in as `user`. A second one is a second device."""
 
@@ -50,6 +63,8 @@ class Shop:
         self.address = f"http://127.0.0.1:{hub.port}"
         self.problems: list[str] = []
         self.html = ""
+        self.over = ""
+        """Why no page is connected when a test ends, if none can be."""
         self.page: Page
 
     @classmethod
@@ -79,9 +94,6 @@ class Shop:
     async def visit(self) -> "Shop":
         await self.page.goto(f"{self.address}/shop")
         return self
-
-    async def close(self) -> None:
-        await self.context.close()
 
     async def _serve(self, route: Route) -> None:
         match route.request.url.removeprefix(self.address):

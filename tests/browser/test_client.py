@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
+from tests.browser.agreement import agree
 from tests.browser.conftest import ARGUMENTS, chromium
 from tests.browser.tab import CONNECTED, LANDED, Tab
 from tests.harness import RedisServer, RunningHub
@@ -31,11 +32,21 @@ def user(request: pytest.FixtureRequest) -> str:
     return request.node.name[5:60]
 
 
+@pytest.fixture
+def over() -> list[str]:
+    """Why no page is connected when a test ends, if none can be."""
+    return []
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+async def context(browser: Browser, hub: RunningHub, user: str, over: list[str]) -> AsyncIterator[BrowserContext]:
+    """A browser, which shows what REST says when a test ends."""
     context = await browser.new_context()
     yield context
-    await context.close()
+    try:
+        await agree(hub, user, [context], over=", ".join(over))
+    finally:
+        await context.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -91,6 +102,7 @@ async def test_a_notification_is_told_once_and_those_of_the_first_page_never(tab
 
 
 async def test_two_parts_of_a_page_share_a_client_and_a_closed_one_is_replaced(tab: Tab) -> None:
+    await tab.connect()
     assert await tab.js("""async () => {
       const { shared } = await import("/static/client.js");
       const options = { apiKey: "pk", channel: "inbox", user: "ann" };
@@ -239,6 +251,7 @@ async def test_logout_closes_and_forgets_what_was_not_sent(tab: Tab) -> None:
       return [before, await mark, localStorage.length, client.getSnapshot().state];
     }""")
     assert outcome == [1, "closed", 0, "closed"]
+    await tab.js("client.connect()")
 
 
 async def test_a_list_that_is_aborted_fails_at_once_and_a_mark_not_sent_is_taken_back(tab: Tab) -> None:
@@ -308,6 +321,7 @@ async def test_a_hub_that_restarts_is_come_back_to_with_everything(
     await tab.until(CONNECTED)
     await tab.agrees()
     assert (await tab.shown())["statuses"] == {sent: "read"}
+    await agree(tab.hub, "ann", [context])
     await context.close()
     await tab.hub.stop()
 
@@ -335,6 +349,7 @@ async def test_a_socket_that_died_in_its_sleep_is_replaced_though_it_says_open(t
     await tab.page.clock.fast_forward(1_000)
     await tab.until("sockets.length === 2")
     await tab.until(CONNECTED)
+    await tab.js("delete sockets[0].close; sockets[0].close()")  # the system has noticed, too
 
 
 async def test_a_clock_that_is_set_back_holds_nothing_up(tab: Tab) -> None:
@@ -368,6 +383,7 @@ async def test_a_page_out_of_the_back_forward_cache_goes_on_where_it_was(hub: Ru
         assert [event["entry"]["id"] for event in await tab.events("notification")] == [sent]
         assert await tab.js("sockets.map(({ readyState }) => readyState)") == [3, 1]
         assert await tab.js("sockets.length") == 2
+        await agree(hub, "bfcache", [tab.page.context])
         await browser.close()
 
 
@@ -403,10 +419,15 @@ async def test_tokens_that_are_all_expired_end_in_an_event_and_not_in_a_loop(tab
     assert (tab.tokens, await tab.js("sockets.length")) == (2, 2)
     assert [event["code"] for event in await tab.events("auth")] == [4003]
     assert await tab.js("client.getSnapshot().state") == "closed"
+    tab.ttls = []
+    await tab.js("client.connect()")
 
 
 @pytest.mark.parametrize(("options", "code"), [({"apiKey": "pk_unknown"}, 4503), ({"who": "forger"}, 4501)])
-async def test_a_refusal_is_an_event_and_nothing_is_tried_again(tab: Tab, options: JSON, code: int) -> None:
+async def test_a_refusal_is_an_event_and_nothing_is_tried_again(
+    tab: Tab, over: list[str], options: JSON, code: int
+) -> None:
+    over.append("the hub refuses this user")
     await tab.page.clock.install()
     await tab.start(**options)
     await tab.until("events.some(({ type }) => type === 'auth')")

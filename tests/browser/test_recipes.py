@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from tests.browser.agreement import agree
 from tests.browser.tools import REPOSITORY, bundled
 from tests.harness import RedisServer, RunningHub
 
@@ -87,7 +88,7 @@ async def hub(origin: Origin) -> AsyncIterator[RunningHub]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser, hub: RunningHub, origin: Origin, ann: str) -> AsyncIterator[Page]:
-    """A page of a browser of this test's own. It may log no error."""
+    """A page of a browser of this test's own. At its end it shows what REST says, and has logged no error."""
     origin.user = ann
     context = await browser.new_context()
     page = await context.new_page()
@@ -95,7 +96,10 @@ async def page(browser: Browser, hub: RunningHub, origin: Origin, ann: str) -> A
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     yield page
-    await context.close()
+    try:
+        await agree(hub, ann, [context])
+    finally:
+        await context.close()
     assert problems == []
 
 

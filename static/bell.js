@@ -48,9 +48,12 @@ export class NotificationBell extends BellElement {
     this.#button.setAttribute("popovertarget", "panel");
     root.append(this.#button, this.#popover);
     this.#popover.addEventListener("beforetoggle", (/** @type {ToggleEvent} */ { newState }) => {
-      if (newState === "open") this.#opening();
+      if (newState === "open") return this.#opening();
       // In a shadow tree the browser lets the focus fall to the page.
-      else if (this.#popover.contains(root.activeElement) || this.matches(":focus-within")) this.#button.focus();
+      if (this.#popover.contains(root.activeElement) || this.matches(":focus-within")) this.#button.focus();
+      // Not by `toggle`, which does not tell of a panel that is opened again at once.
+      this.#opened.abort();
+      this.panel.reset();
     });
     this.#popover.addEventListener("toggle", (/** @type {ToggleEvent} */ { newState }) => this.#toggled(newState === "open"));
     this.#popover.addEventListener("focusout", (/** @type {FocusEvent} */ { relatedTarget }) => this.#left(relatedTarget));
@@ -121,9 +124,7 @@ export class NotificationBell extends BellElement {
   #toggled(/** @type {boolean} */ open) {
     this.#button.setAttribute("aria-expanded", String(open));
     this.toggleAttribute("open", open);
-    if (open) return this.panel.focus();
-    this.#opened.abort();
-    this.panel.reset();
+    if (open) this.panel.focus();
   }
 
   /** Out of the panel by Tab: the panel would lie over what has the focus. */

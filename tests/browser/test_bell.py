@@ -133,6 +133,19 @@ async def test_what_was_new_stays_marked_as_new_until_the_panel_is_closed(shop: 
     await expect(ann.panel.locator("li.new")).to_have_count(0)
 
 
+async def test_a_panel_that_is_closed_and_opened_again_at_once_begins_anew(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one")
+    await ann.open_panel()
+    await ann.until_counts(0, 1)
+    await ann.button("Archived").click()
+    await expect(ann.panel.get_by_text("Nothing is archived")).to_be_visible()
+    await ann.element.evaluate("(bell) => { bell.close(); bell.open(); }")
+    await expect(ann.titles).to_have_text(["one"])
+    await expect(ann.panel.locator("li.new")).to_have_count(0)
+    await ann.focus_is_on("one")
+
+
 # ---- clicks ------------------------------------------------------------------------------------------
 
 

@@ -153,6 +153,7 @@ async def test_every_action_can_be_done_with_the_keyboard_alone(shop: Opens) -> 
 async def test_after_an_archive_the_focus_goes_on_else_back_else_to_the_heading(shop: Opens) -> None:
     ann = await shop()
     await ann.send("one", "two", "three")
+    await ann.named("Notifications, 3 new")
     await ann.open_panel()
     await ann.focus_is_on("three")
     await ann.page.keyboard.press("j")
@@ -167,6 +168,8 @@ async def test_after_an_archive_the_focus_goes_on_else_back_else_to_the_heading(
 async def test_a_row_that_another_device_archives_takes_no_focus_with_it(shop: Opens) -> None:
     ann, phone = await shop(), await shop()
     await ann.send("one", "two")
+    for device in (ann, phone):
+        await device.named("Notifications, 2 new")
     for device in (ann, phone):
         await device.open_panel()
         await device.focus_is_on("two")
@@ -220,6 +223,7 @@ async def test_letters_typed_into_the_pages_own_fields_do_nothing_else(shop: Ope
     bell = '<notification-bell api-key="{api_key}" token-endpoint="/token"><input slot="header"></notification-bell>'
     ann = await shop(bell=bell)
     await ann.send("one")
+    await ann.named("Notifications, 1 new")
     await ann.open_panel()
     await ann.focus_is_on("one")
     await ann.page.locator("input").focus()
@@ -262,6 +266,7 @@ async def test_what_is_there_already_is_not_announced_and_nothing_is_in_a_hidden
 async def test_an_archive_is_announced_with_its_undo(shop: Opens) -> None:
     ann = await shop()
     await ann.send("one")
+    await ann.named("Notifications, 1 new")
     await ann.open_panel()
     await ann.focus_is_on("one")
     await ann.page.keyboard.press("e")

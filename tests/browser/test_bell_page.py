@@ -1,0 +1,218 @@
+"""What is around a bell: the looks that a page gives it, who is signed in, what entries link to, other tabs."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, Route, WebSocketRoute, expect
+
+from tests.browser.shop import Shop, close, open_hub
+from tests.harness import RunningHub
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+Opens = Callable[..., Awaitable[Shop]]
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def hub() -> AsyncIterator[RunningHub]:
+    async with open_hub() as hub:
+        yield hub
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shop(hub: RunningHub, browser: Browser, ann: str) -> AsyncIterator[Opens]:
+    """Opens shops of one user that no other test knows."""
+    shops: list[Shop] = []
+
+    async def opens(*, visit: bool = True, **options: Any) -> Shop:
+        shops.append(await Shop.open(hub, browser, ann, **options))
+        return await shops[-1].visit() if visit else shops[-1]
+
+    yield opens
+    await close(*shops)
+
+
+# ---- looks -------------------------------------------------------------------------------------------
+
+# Each property: a value, and where it shows as what.
+PROPERTIES = {
+    "--bell-accent": ("rgb(1, 2, 3)", "li .dot", "background-color"),
+    "--bell-surface": ("rgb(1, 2, 3)", ".panel", "background-color"),
+    "--bell-text": ("rgb(1, 2, 3)", ".panel", "color"),
+    "--bell-muted": ("rgb(1, 2, 3)", "[part=item-text]", "color"),
+    "--bell-line": ("rgb(1, 2, 3)", ".header", "border-bottom-color"),
+    "--bell-hover": ("rgb(1, 2, 3)", "[aria-pressed=true]", "background-color"),
+    "--bell-new": ("rgb(1, 2, 3)", "li.new", "background-color"),
+    "--bell-badge": ("rgb(1, 2, 3)", ".badge", "background-color"),
+    "--bell-badge-text": ("rgb(1, 2, 3)", ".badge", "color"),
+    "--bell-radius": ("3px", ".panel", "border-top-left-radius"),
+    "--bell-shadow": ("rgb(1, 2, 3) 0px 0px 4px 0px", ".panel", "box-shadow"),
+    "--bell-width": ("321px", ".panel", "width"),
+    "--bell-height": ("234px", ".panel", "max-height"),
+}
+STYLE = "([element, name, style]) => getComputedStyle(element.shadowRoot.querySelector(name))[style]"
+
+
+async def style(ann: Shop, name: str, style: str) -> str:
+    element = await ann.element.element_handle()
+    return str(await ann.page.evaluate(STYLE, [element, name, style]))
+
+
+async def test_every_custom_property_has_the_effect_that_the_documents_promise(shop: Opens) -> None:
+    documented = re.findall(r"`(--bell-[a-z-]+)`", (REPOSITORY / "docs" / "bell.md").read_text())
+    assert sorted(documented) == sorted(PROPERTIES)
+    ann = await shop()
+    await ann.send("one", body="text")
+    await ann.open_panel()
+    await expect(ann.rows).to_have_count(1)
+    for name, (value, where, what) in PROPERTIES.items():
+        assert value not in await style(ann, where, what), name
+        # On something around it: the element inherits them.
+        await ann.page.evaluate("([name, value]) => document.body.style.setProperty(name, value)", [name, value])
+        assert value in await style(ann, where, what), name
+        await ann.page.evaluate("(name) => document.body.style.removeProperty(name)", name)
+
+
+async def test_a_page_styles_the_parts(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one")
+    await ann.page.evaluate(
+        """() => {
+          const sheet = new CSSStyleSheet();
+          sheet.replaceSync(`notification-bell::part(badge) { background-color: rgb(1, 2, 3) }
+            notification-bell::part(item-title) { color: rgb(4, 5, 6) }`);
+          document.adoptedStyleSheets.push(sheet);
+        }"""
+    )
+    await ann.open_panel()
+    await expect(ann.titles).to_have_css("color", "rgb(4, 5, 6)")
+    await expect(ann.badge).to_have_css("background-color", "rgb(1, 2, 3)")
+
+
+@pytest.mark.parametrize(
+    ("theme", "system", "dark"),
+    [
+        ("light", "dark", False),
+        ("dark", "light", True),
+        ("auto", "dark", True),
+        ("auto", "light", False),
+        ("", "dark", True),
+    ],
+)
+async def test_the_theme_is_the_attributes_or_else_the_pages(shop: Opens, theme: str, system: str, dark: bool) -> None:
+    ann = await shop(attributes=f'theme="{theme}"' if theme else "", color_scheme=system)
+    await ann.open_panel()
+    red = int((re.findall(r"\d+", await style(ann, ".panel", "background-color")))[0])
+    assert (red < 128) is dark
+
+
+# ---- who is signed in --------------------------------------------------------------------------------
+
+
+async def test_a_token_may_come_as_json_and_an_endpoint_that_fails_is_asked_again(shop: Opens) -> None:
+    ann = await shop(visit=False)
+    answers: list[dict[str, Any]] = [
+        {"status": 500, "body": "out of order"},
+        {"status": 200, "body": json.dumps({"token": ann.hub.token(ann.user)}), "content_type": "application/json"},
+    ]
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(**answers.pop(0))
+
+    await ann.page.route("**/token", answer)
+    await ann.send("one")
+    await ann.visit()
+    await ann.named("Notifications, 1 new")
+    assert answers == []
+    ann.problems.clear()  # the browser has logged the 500
+
+
+@pytest.mark.parametrize("status", [204, 401])
+async def test_where_nobody_is_signed_in_nothing_is_shown_and_nothing_is_asked_again(shop: Opens, status: int) -> None:
+    ann = await shop(visit=False)
+    asked = []
+
+    async def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        await route.fulfill(status=status)
+
+    await ann.page.route("**/token", answer)
+    await ann.page.clock.install()
+    await ann.visit()
+    await ann.page.wait_for_function("document.querySelector('notification-bell').snapshot?.state === 'closed'")
+    await ann.page.clock.fast_forward("01:00:00")
+    await ann.named("Notifications")
+    await expect(ann.badge).to_be_hidden()
+    assert len(asked) == 1
+    ann.over = "nobody is signed in"
+    ann.problems.clear()  # the browser has logged the 401
+
+
+# ---- links -------------------------------------------------------------------------------------------
+
+
+async def spoil(page: Page) -> None:
+    """As if a hub let through what it never does: addresses that run as a script."""
+
+    def connect(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        spoiled = lambda text: str(text).replace("https://bad.example", "javascript:window.harmed=1//")  # noqa: E731
+        server.on_message(lambda message: socket.send(spoiled(message)))
+
+    await page.route_web_socket(re.compile("/ws/v1$"), connect)
+
+
+async def test_an_address_that_would_run_as_a_script_is_no_link_and_no_picture(shop: Opens) -> None:
+    ann = await shop(visit=False)
+    await spoil(ann.page)
+    sender = {"id": "eve", "type": "user", "name": "Eve Adams", "avatar_url": "https://bad.example/eve.png"}
+    await ann.send("one", url="https://bad.example/", sender=sender)
+    await ann.visit()
+    await ann.open_panel()
+    await expect(ann.titles).to_have_text(["one"])
+    actor, data = await ann.element.evaluate("({ snapshot: { entries: [{ actor, data }] } }) => [actor, data]")
+    assert data["action_url"].startswith("javascript:")
+    assert actor["avatar"].startswith("javascript:")
+    assert await ann.rows.evaluate_all("(rows) => rows[0].querySelectorAll('a, img').length") == 0
+    await ann.row("one").locator(".main").click()
+    await ann.until_counts(0, 0)
+    assert await ann.page.evaluate("window.harmed") is None
+
+
+# ---- tabs and devices --------------------------------------------------------------------------------
+
+
+async def test_two_browsers_with_three_tabs_each_never_disagree(shop: Opens) -> None:
+    """A mark in any tab, the tab with the socket closed, the network gone: two sockets, six equal bells."""
+    browsers: list[list[Shop]] = []
+    for _ in range(2):
+        first = await shop()
+        browsers.append([first] + [await shop(page=await first.context.new_page()) for _ in range(2)])
+    (here, *_), (there, *_) = browsers
+    everywhere = [tab for tabs in browsers for tab in tabs]
+    sent = await here.send("one", "two", "three")
+    for tab in everywhere:
+        await tab.named("Notifications, 3 new")
+    await browsers[1][2].element.evaluate("(bell, id) => bell.current.mark('archive', [id])", sent[0])
+    for tab in everywhere:
+        await tab.named("Notifications, 2 new")
+    await here.context.set_offline(True)
+    await here.page.close()
+    await here.send("four")
+    for tab in browsers[1]:
+        await tab.named("Notifications, 3 new")
+    await browsers[0][1].element.evaluate("(bell, id) => void bell.current.mark('read', [id])", sent[1])
+    await browsers[0][1].named("Notifications, 1 new")
+    await here.context.set_offline(False)
+    await there.page.close()
+    await browsers[1][1].element.evaluate("(bell) => bell.markAllRead()")
+    for tab in [*browsers[0][1:], *browsers[1][1:]]:
+        await tab.named("Notifications")
+    for tab in browsers[0]:
+        tab.problems.clear()  # the browser has logged that there was no network

@@ -49,6 +49,6 @@ export class Backoff {
     if (now - this.#upSince >= STABLE_MS) this.#attempt = 0;
     this.#upSince = Infinity;
     const attempt = this.#attempt++;
-    return asked ? jitter(Infinity, this.#random, asked) : jitter(attempt, this.#random, this.range);
+    return jitter(asked ? Infinity : attempt, this.#random, asked ?? this.range);
   }
 }

@@ -16,7 +16,6 @@ import { Tabs } from "./tabs.js";
 
 /** About as long as a timer can last, ms. */
 const FOREVER_MS = 2e9;
-const ANOTHER = "another user signed in";
 
 /** A hub said no, or the client was closed before it could answer. `code` as in the protocol, or `closed`. */
 export class BellhubError extends Error {
@@ -296,7 +295,7 @@ export class BellhubClient extends EventTarget {
       if (frame.type !== "list") this.#emit("refused", { verb: frame.type, ids: asks[0].ids, error });
       asks[0].reject?.(error);
     } else {
-      if (asks[0].older) this.#steps.push(...this.#rules.append(answer, frame.after));
+      if (asks[0].older) this.#rules.append(answer, frame.after);
       for (const ask of asks) ask.resolve?.(answer);
     }
     // An event that was here before its `ack`, or long ago, will not come again.
@@ -306,7 +305,7 @@ export class BellhubClient extends EventTarget {
 
   /** Nobody will answer. Marks stay in the outbox, pages would come too late. */
   #end() {
-    for (const { asks } of this.#outbox.jobs) for (const { reject } of asks) reject?.(closed());
+    for (const { asks } of this.#outbox.jobs) for (const ask of asks) ask.reject?.(closed());
     this.#outbox.end();
   }
 
@@ -321,7 +320,7 @@ export class BellhubClient extends EventTarget {
     // is harmless.
     this.#try((/** @type {Storage} */ storage) => {
       for (const key of Object.keys(storage)) {
-        if (!key.startsWith(this.#key("")) || key === this.#key()) continue;
+        if (!key.startsWith(this.#key(""))) continue;
         this.#outbox.load(JSON.parse(/** @type {string} */ (storage.getItem(key))), Date.now());
         storage.removeItem(key);
       }
@@ -331,7 +330,7 @@ export class BellhubClient extends EventTarget {
   /** Somebody has, in another tab; null: the user has left, here or there. Who is not known yet is nobody else. */
   #signedIn(/** @type {string | null} */ user) {
     if (user !== null && user === (this.#user ?? user)) return;
-    this.#do("stop", user === null ? "signed out" : ANOTHER, true);
+    this.#do("stop", user === null ? "signed out" : "another user signed in", true);
     if (user === null) this.#outbox = new Outbox();
     this.#run([]);
   }

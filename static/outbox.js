@@ -63,9 +63,8 @@ export class Outbox {
    * @param {number} now
    */
   load(kept, now) {
-    const known = this.jobs.map(({ op }) => op);
     const older = kept
-      .filter(({ op, at }) => !known.includes(op) && at > now - KEPT_MS)
+      .filter((job) => job.at > now - KEPT_MS && this.jobs.every(({ op }) => op !== job.op))
       .map(({ op, ids, at, ...frame }) => ({ op, frame, asks: [{ ids }], sent: true, at }));
     this.#change([...older, ...this.jobs].slice(-WAITING));
   }
@@ -104,7 +103,7 @@ export class Outbox {
 
   /** The event at this cursor was applied; without one: a snapshot, which knows of everything. */
   landed(/** @type {string | undefined} */ cursor) {
-    if (this.#landing.length === 0) return;
+    if (!this.#landing[0]) return;
     this.#landing = this.#landing.filter((job) => cursor && job.cursor !== cursor);
     this.#change(this.jobs);
   }
@@ -140,7 +139,7 @@ export class Outbox {
    */
   show({ entries, counts }) {
     const marks = [...this.#landing, ...this.marks];
-    if (marks.length === 0) return { entries: entries.filter(active), counts };
+    if (!marks[0]) return { entries: entries.filter(active), counts };
     const through = (/** @type {Entry} */ entry, /** @type {Job} */ job) =>
       reaches(job, entry) ? marked(entry, job) : entry;
     const shown = entries.map((entry) => marks.reduce(through, entry));

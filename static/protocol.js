@@ -20,8 +20,8 @@ const GRACE_MS = 10_000;
 const PROBE_MS = 5_000;
 /** A timer that comes so much too late was asleep, and what it waited for may have come meanwhile, ms. */
 const SLEPT_MS = 2_000;
-/** Faults of the hub with one request before its caller is told. They must not block those behind it for ever. */
-const TRIES = 8;
+/** So often one request is tried again after faults of the hub. It must not block those behind it for ever. */
+const RETRIES = 7;
 
 const TOKEN_EXPIRED = 4003;
 /** A hub that closes with one of these will not have this user: trying again would change nothing. @type {(number | undefined)[]} */
@@ -69,8 +69,10 @@ export class Connection {
   #until = Infinity;
   /** @type {string | null} */
   #token = null;
-  /** A token is being fetched; never two at a time. */
+  /** A token is being fetched; never two at a time, unless the first one takes too long. */
   #tokenWanted = false;
+  /** When another token is asked for, while the socket is open. */
+  #refreshAt = Infinity;
   /** When the held token ends, if that is known. */
   #expires = Infinity;
   /** A token was refused as expired, and no other was welcomed since. */
@@ -124,12 +126,12 @@ export class Connection {
 
   /** When `tick` wants to be called; Infinity: not before something else happens. */
   get due() {
-    return Math.min(this.#until, this.#subscribeAt, this.#requestAt);
+    return Math.min(this.#until, this.#subscribeAt, this.#requestAt, this.#refreshAt);
   }
 
   /** Whether `request` may be called: connected, and nothing else waits for its answer. */
   get ready() {
-    return this.#phase === "welcomed" && this.#request === null;
+    return this.#phase === "welcomed" && !this.#request;
   }
 
   // ---- inputs ---------------------------------------------------------------------------------------
@@ -142,16 +144,15 @@ export class Connection {
 
   /**
    * Network or page are back: do not sit out a wait, unless the hub itself asked for it, and do not trust an open
-   * socket either: it may have died while nobody looked.
+   * socket either: it may have died while nobody looked. A page that comes back is seen again before it is told so.
    * @returns {Step[]}
    */
   wake(/** @type {number} */ now) {
-    const resting = this.#phase === "paused" || (this.#phase === "waiting" && this.#bye === null);
-    if (resting) return this.#tell(this.#connect(now));
+    if (this.#phase === "waiting" && !this.#bye) return this.#tell(this.#connect(now));
     return this.#phase === "welcomed" && !this.#probing ? this.#probe(now) : [];
   }
 
-  /** The page goes away and may come back: let go of the socket until `wake` or `start`. @returns {Step[]} */
+  /** The page goes away and may come back: let go of the socket until `start`. @returns {Step[]} */
   pause() {
     if (this.#phase === "idle" || this.#phase === "ended") return [];
     this.#reset();
@@ -161,7 +162,6 @@ export class Connection {
 
   /** There is another way to the hub, which may need the token that this one did not. @returns {Step[]} */
   restart(/** @type {number} */ now) {
-    if (this.#phase === "idle" || this.#phase === "ended") return [];
     this.#reset();
     this.#token ||= null;
     return this.#tell([{ act: "drop" }, ...this.#connect(now)]);
@@ -184,7 +184,8 @@ export class Connection {
   }
 
   /**
-   * No token could be had: a failed attempt like any other. An open socket lasts as long as the token it has.
+   * No token could be had: a failed attempt like any other. An open socket lasts as long as the token it has, and
+   * until then more are asked for.
    * @returns {Step[]}
    */
   tokenFailed(/** @type {number} */ now) {
@@ -207,7 +208,7 @@ export class Connection {
 
   /** @param {Frame} frame of the hub @returns {Step[]} */
   frame(frame, /** @type {number} */ now) {
-    if (this.#phase !== "open" && this.#phase !== "welcomed") return [];
+    if (!["open", "welcomed"].includes(this.#phase)) return [];
     this.#heard(now);
     return this.#tell(this.#take(frame, now));
   }
@@ -217,6 +218,7 @@ export class Connection {
     const late = now - this.#until;
     if (late >= 0) return this.#tell(this.#late(now, late > SLEPT_MS));
     if (now >= this.#subscribeAt) return [this.#subscribe()];
+    if (now >= this.#refreshAt) return [...this.#refreshSoon(now), ...this.#wantToken()];
     return now >= this.#requestAt ? [this.#write()] : [];
   }
 
@@ -231,11 +233,10 @@ export class Connection {
     return [this.#write()];
   }
 
-  /** Take the older page that was asked for with this `after` into the inbox. @returns {Step[]} */
+  /** Take the older page that was asked for with this `after` into the inbox. */
   append(/** @type {Frame} */ page, /** @type {string} */ after) {
     // A snapshot that came in between has another end: this page would leave a hole behind it.
     if (after === this.#inbox.after) this.#inbox = append(this.#inbox, page);
-    return this.#tell([]);
   }
 
   // ---- connecting -----------------------------------------------------------------------------------
@@ -243,15 +244,25 @@ export class Connection {
   /** @returns {Step[]} */
   #connect(/** @type {number} */ now) {
     this.#bye = null;
-    this.#until = Infinity;
     if (now >= this.#expires) this.#token = null;
     if (this.#token === null && this.#credentials.user === undefined) {
       this.#phase = "token";
+      this.#until = now + 3 * OPEN_MS;
       return this.#wantToken();
     }
     this.#phase = "opening";
     this.#until = now + OPEN_MS;
     return [{ act: "connect" }];
+  }
+
+  /**
+   * A token for the open socket: soon, and later each time until there is one that lasts, since a page may have none
+   * but the one that is about to end.
+   * @returns {Step[]}
+   */
+  #refreshSoon(/** @type {number} */ now) {
+    this.#refreshAt = now + this.#patience({});
+    return [];
   }
 
   /** @returns {Step[]} */
@@ -297,7 +308,7 @@ export class Connection {
 
   /** Nothing of the lost connection holds for the next one. */
   #reset() {
-    this.#until = this.#subscribeAt = this.#requestAt = Infinity;
+    this.#until = this.#subscribeAt = this.#requestAt = this.#refreshAt = Infinity;
     this.#request = null;
     this.#live = false;
     this.#tries = 0;
@@ -313,6 +324,7 @@ export class Connection {
   /** @returns {Step[]} */
   #late(/** @type {number} */ now, /** @type {boolean} */ slept) {
     if (this.#phase === "waiting") return this.#connect(now);
+    if (this.#phase === "token") return this.tokenFailed(now);
     if ((this.#probing && !slept) || this.#phase === "opening" || this.#phase === "leaving") {
       return [{ act: "drop" }, ...this.#lost(ABNORMAL, now)];
     }
@@ -342,7 +354,7 @@ export class Connection {
       case "error":
         return this.#error(frame, now);
       case "expiring":
-        return this.#wantToken();
+        return this.#refreshSoon(now);
       case "ping":
         return [send({ type: "pong" })];
       case "bye":
@@ -366,6 +378,7 @@ export class Connection {
   }
 
   #lasts(/** @type {Frame} */ { expires_at }) {
+    this.#refreshAt = Infinity;
     this.#expires = expires_at ? Date.parse(expires_at) : Infinity;
     return [];
   }
@@ -435,9 +448,9 @@ export class Connection {
     if (ref === this.#subscribing) return this.#subscribeFailed(frame, now);
     // The hub goes on with the token it had; we do not have that one any more, so the next connection asks again.
     if (code === "invalid_token") this.#token = null;
-    if (ref === undefined || ref !== this.#request?.ref) return [{ act: "error", error: frame }];
+    if (!ref || ref !== this.#request?.ref) return [{ act: "error", error: frame }];
     // A hub without its store will have it again; anything else may be this request's own, for ever.
-    if (!temporary || (this.#tries >= TRIES - 1 && code !== "unavailable")) return this.#answer(frame);
+    if (!temporary || (this.#tries >= RETRIES && code !== "unavailable")) return this.#answer(frame);
     this.#requestAt = now + this.#patience(frame);
     return [];
   }
@@ -455,7 +468,7 @@ export class Connection {
     if (this.#phase === "ended") return "closed";
     if (this.#live) return "connected";
     const first = ["idle", "closed", "connecting"].includes(this.#told);
-    return first && this.#phase !== "waiting" ? "connecting" : "reconnecting";
+    return !first || this.#phase === "waiting" ? "reconnecting" : "connecting";
   }
 
   /** @returns {Step[]} */

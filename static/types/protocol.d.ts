@@ -88,11 +88,11 @@ export declare class Connection {
     start(/** @type {number} */ now: number): Step[];
     /**
      * Network or page are back: do not sit out a wait, unless the hub itself asked for it, and do not trust an open
-     * socket either: it may have died while nobody looked.
+     * socket either: it may have died while nobody looked. A page that comes back is seen again before it is told so.
      * @returns {Step[]}
      */
     wake(/** @type {number} */ now: number): Step[];
-    /** The page goes away and may come back: let go of the socket until `wake` or `start`. @returns {Step[]} */
+    /** The page goes away and may come back: let go of the socket until `start`. @returns {Step[]} */
     pause(): Step[];
     /** There is another way to the hub, which may need the token that this one did not. @returns {Step[]} */
     restart(/** @type {number} */ now: number): Step[];
@@ -101,7 +101,8 @@ export declare class Connection {
     /** @param {string | null} token null: nobody is signed in @returns {Step[]} */
     token(token: string | null, /** @type {number} */ now: number): Step[];
     /**
-     * No token could be had: a failed attempt like any other. An open socket lasts as long as the token it has.
+     * No token could be had: a failed attempt like any other. An open socket lasts as long as the token it has, and
+     * until then more are asked for.
      * @returns {Step[]}
      */
     tokenFailed(/** @type {number} */ now: number): Step[];
@@ -120,6 +121,6 @@ export declare class Connection {
      * @returns {Step[]}
      */
     request(frame: Frame): Step[];
-    /** Take the older page that was asked for with this `after` into the inbox. @returns {Step[]} */
-    append(/** @type {Frame} */ page: Frame, /** @type {string} */ after: string): Step[];
+    /** Take the older page that was asked for with this `after` into the inbox. */
+    append(/** @type {Frame} */ page: Frame, /** @type {string} */ after: string): void;
 }

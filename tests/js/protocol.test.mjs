@@ -125,8 +125,9 @@ test("a page that goes away lets go of its socket and comes back at once, from w
   const rules = live();
   assert.deepEqual(acts(rules.pause()), ["state", "drop"]);
   assert.equal(rules.due, Infinity);
-  assert.deepEqual(acts(rules.wake(60_000)), ["connect"]);
-  assert.equal(sent(rules.open(60_000))[1].cursor, "1");
+  assert.deepEqual(rules.wake(60_000), [], "seen again, but not back yet");
+  assert.deepEqual(acts(rules.start(60_001)), ["connect"]);
+  assert.equal(sent(rules.open(60_001))[1].cursor, "1");
 });
 
 test("a client that was never connected, or that was closed, is woken by nothing", () => {
@@ -220,10 +221,52 @@ test("a refreshed token lasts as long as the hub says", () => {
 test("a refresh for which no token could be had leaves the socket open, and the next connection asks again", () => {
   const rules = live({}, { ...WELCOME, expires_at: new Date(60_000).toISOString() });
   rules.frame({ type: "expiring", expires_at: "" }, 10);
-  assert.deepEqual(rules.tokenFailed(20), []);
+  assert.deepEqual(acts(rules.tick(rules.due)), ["token"]);
+  assert.deepEqual(rules.tokenFailed(1000), []);
   assert.equal(rules.state, "connected");
   rules.closed(4003, 90_000);
   assert.deepEqual(acts(rules.tick(rules.due)), ["token"]);
+});
+
+/** How often a page was asked for a token in the minute before its token ends. `answer` may give one or fail. */
+function asked(answer) {
+  const rules = live({}, { ...WELCOME, expires_at: new Date(60_000).toISOString() });
+  let times = 0;
+  rules.frame({ type: "expiring" }, 0);
+  while (rules.due < 60_000) {
+    const now = rules.due;
+    for (const { act } of rules.tick(now)) {
+      if (act === "send") rules.frame({ type: "pong" }, now);
+      if (act === "token" && ++times) answer(rules, now);
+    }
+  }
+  return times;
+}
+
+test("before a token ends, a page that has no better one is asked again, but later each time", () => {
+  const failed = asked((rules, now) => rules.tokenFailed(now));
+  const same = asked((rules, now) => {
+    rules.token("t1", now);
+    rules.frame({ type: "refreshed", ref: 9, expires_at: new Date(60_000).toISOString() }, now);
+    rules.frame({ type: "expiring" }, now);
+  });
+  for (const times of [failed, same]) assert.ok(times > 3 && times < 12, `${times} times`);
+  assert.equal(asked((rules, now) => {
+    rules.token("t2", now);
+    rules.frame({ type: "refreshed", ref: 2, expires_at: new Date(3_600_000).toISOString() }, now);
+  }), 1);
+});
+
+test("a token that never comes is asked for again, and an open socket does not end by it", () => {
+  const rules = new Connection({ apiKey: "pk_dev", channel: "inbox", random: () => 0.5 });
+  rules.start(0);
+  assert.deepEqual(rules.tick(30_000), [{ act: "state", state: "reconnecting" }]);
+  assert.deepEqual(acts(rules.tick(rules.due)), ["token"]);
+  const open = live({});
+  open.frame({ type: "expiring" }, 0);
+  open.tick(open.due);
+  assert.deepEqual(acts(open.tick(35_000)), ["send"]);
+  assert.equal(open.state, "connected");
 });
 
 // Every frame of the hub
@@ -241,7 +284,7 @@ const EFFECTS = {
   refreshed: [],
   unsubscribed: [],
   bye: [],
-  expiring: ["token"],
+  expiring: [],
   ping: ["send"],
   error: ["error"],
   entry: ["notification"],

@@ -13,7 +13,7 @@ const BEAT_MS = 2_000;
 const DEAD_MS = 8_000;
 /** What a browser says of a connection that is to be made again. */
 const RESTART = 1012;
-/** Events that a leader keeps for tabs that were away. */
+/** Events that are kept for tabs that were away. */
 const LATEST = 100;
 
 /** @typedef {import("./inbox.js").Frame} Frame */
@@ -61,7 +61,7 @@ export class Tabs {
   #relayed = null;
   /** The real one, as a leader. @type {WebSocket | null} */
   #socket = null;
-  /** The latest events, for tabs that were away. They lead to what the leader holds. @type {Frame[]} */
+  /** The latest events, for tabs that were away. They lead to what this tab holds. @type {Frame[]} */
   #latest = [];
 
   /** @param {Options} is */
@@ -86,7 +86,6 @@ export class Tabs {
     if (!locks) return;
     this.role = "follower";
     this.#queue({ signal: this.#stopped.signal });
-    this.#tickedAt = this.#heardAt = this.#is.clock.now();
     this.#tick();
   }
 
@@ -132,15 +131,11 @@ export class Tabs {
 
   /** A frame of the hub has been taken in here: the others need it too. */
   tookIn(/** @type {Frame} */ frame) {
-    if (this.role !== "leader") return;
-    if (frame.prev) {
-      this.#latest = [...this.#latest.slice(1 - LATEST), frame];
-      this.#post({ say: "frame", frame });
-    } else if (frame.type === "subscribed") {
-      if (frame.mode === "snapshot") this.#latest = [];
-      // Whoever holds something else than the leader starts again from there.
-      this.#post({ say: "up" });
-    }
+    // Followers as well: whoever leads next can tell those that were away.
+    if (frame.prev) this.#latest = [...this.#latest.slice(1 - LATEST), frame];
+    if (frame.mode === "snapshot") this.#latest = [];
+    // Whoever holds something else than the leader starts again from there.
+    if (this.role === "leader") this.#post(frame.prev ? { say: "frame", frame } : { say: "up" });
   }
 
   /** As much of a WebSocket as a client uses: this happened to it. @param {string} type @param {object} [more] */
@@ -182,9 +177,9 @@ export class Tabs {
     else if (frame.type === "subscribe") {
       // As a hub would answer to one that holds the feed up to its cursor.
       const { subscribed, inbox } = mine;
-      const place = this.#latest.findIndex(({ prev }) => prev === frame.cursor);
-      const missed = place < 0 ? [] : this.#latest.slice(place);
-      const mode = missed.length > 0 ? "replay" : frame.cursor === inbox.cursor ? "live" : "snapshot";
+      let found = false;
+      const missed = this.#latest.filter(({ prev }) => (found ||= prev === frame.cursor));
+      const mode = found ? "replay" : frame.cursor === inbox.cursor ? "live" : "snapshot";
       reply({ ...subscribed, ...inbox, mode, page: inbox, missed: missed.length });
       for (const event of missed) this.#post({ say: "frame", to, frame: event });
     } else this.#socket?.send(JSON.stringify({ ...frame, ref: `${to} ${frame.ref}` }));
@@ -194,30 +189,31 @@ export class Tabs {
 
   #queue(/** @type {LockOptions} */ how) {
     const { locks, name } = this.#is;
-    locks.request(`${name}:${this.#user}`, how, () => this.#lead()).catch(() => this.#yield());
+    locks.request(`${name}:${this.#user}`, how, () => this.#lead()).catch(({ name }) => {
+      // Where a page may keep nothing, each tab leads itself.
+      if (name === "SecurityError") this.#lead();
+      else this.#yield(how);
+    });
   }
 
   #lead() {
     if (!this.#stopped) return undefined;
     this.#become("leader");
-    return new Promise((resolve) => {
-      this.#release = resolve;
-    });
+    return new Promise((resolve) => (this.#release = resolve));
   }
 
   /** The lock was taken from this tab, or it has left. */
-  #yield() {
+  #yield(/** @type {LockOptions} */ how) {
     if (!this.#stopped || this.role !== "leader") return;
-    this.#release = null;
     this.#heardAt = this.#is.clock.now();
     this.#become("follower");
-    this.#queue({ signal: this.#stopped.signal });
+    // Who has stolen it is still in the queue.
+    if (!how.steal) this.#queue(how);
   }
 
   #become(/** @type {Role} */ role) {
     this.role = role;
     this.#relayed = this.#socket = null;
-    this.#latest = [];
     this.#is.changed();
   }
 
@@ -241,6 +237,6 @@ export class Tabs {
   /** The page was hidden, or is seen again. */
   looked() {
     if (document.hidden && this.role === "leader") this.#post({ say: "offer" });
-    if (!document.hidden) this.#heardAt = this.#is.clock.now();
+    this.#heardAt = this.#is.clock.now();
   }
 }

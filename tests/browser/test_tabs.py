@@ -1,12 +1,15 @@
 """Many tabs of one user in one browser: one socket, one token, and no two of them ever disagree for long."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext
+from playwright.async_api import Browser, BrowserContext, async_playwright
 
+from tests.browser.conftest import ARGUMENTS, chromium
 from tests.browser.tab import CONNECTED, Tab
 from tests.harness import RedisServer, RunningHub
 
@@ -203,6 +206,84 @@ async def test_a_leader_that_is_hidden_gives_its_place_to_a_tab_that_is_seen(ope
     await leader.until("client.getSnapshot().role === 'follower'")
     await leader.hub.send(leader.user)
     await agree(leader, follower)
+
+
+async def test_tabs_that_lead_by_turns_leave_nothing_behind(open_tab: Open) -> None:
+    leader, follower = await open_tab(), await open_tab()
+    for _ in range(4):
+        await follower.js(HIDE, False)
+        await leader.js(HIDE, True)
+        await leads(follower)
+        await leader.until("client.getSnapshot().role === 'follower'")
+        leader, follower = follower, leader
+    locks = await leader.js("navigator.locks.query()")
+    assert len(locks["held"]) == 1
+    assert len(locks["pending"]) <= 2
+    await agree(leader, follower)
+
+
+async def test_a_tab_that_was_away_hears_of_each_event_from_whoever_leads_by_then(open_tab: Open) -> None:
+    leader, other, away = [await open_tab() for _ in range(3)]
+    await away.js("dispatchEvent(new Event('pagehide'))")
+    sent = [await leader.hub.send(leader.user) for _ in range(3)]
+    await other.until("client.getSnapshot().counts.total === 3")
+    await leader.page.close()
+    await leads(other)
+    await away.js("dispatchEvent(new Event('pageshow'))")
+    await agree(other, away)
+    assert [event["entry"]["id"] for event in await away.events("notification")] == sent
+
+
+async def test_a_tab_out_of_the_back_forward_cache_follows_whoever_leads_by_then(
+    hub: RunningHub, modules_url: str
+) -> None:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium(),
+            args=list(ARGUMENTS),
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
+        context = await browser.new_context()
+        back, other = [Tab(await context.new_page(), hub, "back") for _ in range(2)]
+        for tab in (back, other):
+            await tab.load(modules_url)
+            await tab.connect(tabs=True)
+        for times in (1, 2):  # as a leader, then as a follower
+            await back.js("addEventListener('pageshow', ({ persisted }) => { globalThis.persisted = persisted; })")
+            await back.page.goto(f"{modules_url}static/icon.svg")
+            await leads(other)
+            await hub.send("back")
+            await back.page.go_back(wait_until="commit")
+            await back.until("globalThis.persisted")
+            await back.until(f"client.getSnapshot().counts.total === {times}")
+            assert await back.js("delete globalThis.persisted") is True
+            assert await role(back) == "follower"
+            await agree(back, other)
+        await browser.close()
+
+
+async def test_a_page_that_may_keep_nothing_connects_all_the_same(
+    hub: RunningHub, modules_url: str, tmp_path: Path
+) -> None:
+    """Somebody who blocks cookies has neither storage nor locks."""
+    (tmp_path / "Default").mkdir()
+    blocked = {"profile": {"default_content_setting_values": {"cookies": 2}}}
+    (tmp_path / "Default" / "Preferences").write_text(json.dumps(blocked))
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            tmp_path, executable_path=chromium(), args=list(ARGUMENTS)
+        )
+        tabs = [Tab(await context.new_page(), hub, "blocked") for _ in range(2)]
+        sent = await hub.send("blocked")
+        for tab in tabs:
+            await tab.load(modules_url)
+            assert await tab.js("navigator.locks.request('', () => 0).catch(({ name }) => name)") == "SecurityError"
+            await tab.connect(tabs=True)
+        await tabs[0].js("(id) => client.mark('read', [id])", sent)
+        await tabs[1].until("client.getSnapshot().counts.unread === 0")
+        for tab in tabs:
+            await tab.agrees()
+        await context.close()
 
 
 async def test_what_happens_while_the_network_is_away_reaches_every_tab_once(

@@ -1,5 +1,6 @@
 """`<notification-bell>` and `<notification-inbox>` on a real hub: what is counted, shown, marked and taken back."""
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -295,25 +296,52 @@ async def test_filters_show_what_is_unread_and_what_is_archived(shop: Opens) -> 
     await expect(ann.titles).to_have_text(["four", "three", "two", "one"])
 
 
-async def test_a_list_goes_on_while_it_is_scrolled(shop: Opens) -> None:
+# For each page of the feed: its token, how many rows there are then, and how long script and layout take, ms.
+WATCH_PAGES = """(bell) => {
+  const rows = () => bell.shadowRoot.querySelectorAll("li").length;
+  window.pages = [];
+  bell.current.addEventListener("frame", ({ detail: { direction, frame } }) => {
+    if (direction === "out" && frame.type === "list") pages.push({ after: frame.after });
+    if (direction === "out" || frame.type !== "page") return;
+    const page = pages.at(-1), began = performance.now();
+    const told = bell.current.subscribe(() => queueMicrotask(() => queueMicrotask(() => {
+      told();
+      bell.shadowRoot.querySelector(".scroll").scrollHeight;
+      Object.assign(page, { rows: rows(), ms: performance.now() - began });
+    })));
+  });
+}"""
+
+
+async def test_a_thousand_entries_can_be_scrolled_through_in_order_and_none_is_fetched_twice(
+    shop: Opens,
+) -> None:
     ann = await shop(visit=False)
     await ann.send_many(1000)
     await ann.visit()
+    await ann.element.evaluate(WATCH_PAGES)
     await ann.open_panel()
-    await expect(ann.titles.first).to_be_visible()
-    assert await ann.titles.count() < 100
-    titles = await ann.element.evaluate(
-        """async (bell) => {
-          const scroll = bell.shadowRoot.querySelector(".scroll");
-          const titles = () => [...scroll.querySelectorAll(".title")].map((title) => title.textContent);
-          while (titles().length < 1000) {
-            scroll.scrollTop = scroll.scrollHeight;
-            await new Promise((done) => setTimeout(done, 5));
-          }
-          return titles();
-        }"""
-    )
-    assert sorted(titles) == sorted(f"number {at}" for at in range(1000))
+    rows = ann.element.locator("li")
+    await expect(rows.first).to_be_in_viewport()
+    assert await rows.count() < 100
+    await ann.panel.hover()
+    async with asyncio.timeout(60):
+        while await rows.count() < 100:
+            await ann.page.mouse.wheel(0, 5000)
+        while await rows.count() < 1000:
+            await ann.page.keyboard.press("End")
+    await ann.page.mouse.wheel(0, 1_000_000)
+    await expect(rows.last).to_be_in_viewport()
+    pages = await ann.page.evaluate("pages")
+    assert len({page["after"] for page in pages}) == len(pages)
+    for ends in pages[:3], pages[-3:]:
+        took = ", ".join(f"{page['ms']:.1f} ms for {page['rows']}" for page in ends)
+        print(f"rows after a page, and what it took to draw them: {took}")
+    await ann.until_counts(0, 1000)
+    for key, row in [("Home", rows.first), ("End", rows.last)]:
+        await ann.page.keyboard.press(key)
+        await expect(row.locator(".main")).to_be_focused()
+        await expect(row).to_be_in_viewport()
 
 
 async def test_what_arrives_while_reading_waits_behind_a_pill(shop: Opens) -> None:

@@ -246,6 +246,21 @@ async def test_an_archived_entry_can_be_taken_back_with_a_button_or_a_key(shop: 
     await expect(ann.button("Undo")).to_be_hidden()
 
 
+async def test_an_archive_can_be_taken_back_for_seven_seconds(shop: Opens) -> None:
+    ann = await shop()
+    await ann.page.clock.install()
+    await ann.visit()
+    await ann.send("one")
+    await ann.open_panel()
+    await ann.focus_is_on("one")
+    await ann.page.keyboard.press("e")
+    await expect(ann.button("Undo")).to_be_visible()
+    await ann.page.clock.run_for(6_900)
+    await expect(ann.button("Undo")).to_be_visible()
+    await ann.page.clock.run_for(200)
+    await expect(ann.button("Undo")).to_be_hidden()
+
+
 async def test_a_mark_that_the_hub_refuses_is_undone_and_told(shop: Opens) -> None:
     ann = await shop(visit=False)
     line = await cut(ann.page)
@@ -427,6 +442,9 @@ async def test_a_lost_connection_is_told_quietly_and_only_when_it_lasts(shop: Op
     await line.cut()
     await expect(away).not_to_have_attribute("hidden", "")
     await expect(away).to_be_hidden()
+    assert await away.evaluate("(e) => getComputedStyle(e).animationDelay") == "2.5s"
+    await expect(ann.bell).to_have_class("bell off")
+    assert await ann.bell.locator("slot").evaluate("(e) => getComputedStyle(e).transitionDelay") == "2.5s"
     await expect(away).to_be_visible(timeout=5000)
     await expect(ann.rows).to_have_count(1)
     await line.mend()

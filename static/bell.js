@@ -11,7 +11,7 @@
 import { icon, make, set } from "./dom.js";
 import { BellElement } from "./element.js";
 import { Panel } from "./panel.js";
-import { NotificationToasts, outside } from "./toasts.js";
+import { countInTitle, NotificationToasts } from "./toasts.js";
 
 /** Between the bell and its panel, and the panel and the window, px. */
 const GAP = 8;
@@ -50,7 +50,7 @@ export class NotificationBell extends BellElement {
     this.#popover.addEventListener("beforetoggle", (/** @type {ToggleEvent} */ { newState }) => {
       if (newState === "open") return this.#opening();
       // In a shadow tree the browser lets the focus fall to the page.
-      if (this.#popover.contains(root.activeElement) || this.matches(":focus-within")) this.#button.focus();
+      if (this.#popover.contains(root.activeElement) || this.matches(":focus-within")) this.focus();
       // Not by `toggle`, which does not tell of a panel that is opened again at once.
       this.#opened.abort();
       this.panel.reset();
@@ -59,15 +59,21 @@ export class NotificationBell extends BellElement {
     this.#popover.addEventListener("focusout", (/** @type {FocusEvent} */ { relatedTarget }) => this.#left(relatedTarget));
   }
 
+  connectedCallback() {
+    super.connectedCallback();
+    this.#obey();
+  }
+
   disconnectedCallback() {
     super.disconnectedCallback();
     this.#opened.abort();
-    outside(this);
+    this.#toggled(false);
+    countInTitle(this);
   }
 
   attributeChangedCallback(/** @type {string} */ name) {
     super.attributeChangedCallback(name);
-    if (name === "open") queueMicrotask(() => this.#obey());
+    if (name === "open") this.#obey();
   }
 
   get isOpen() {
@@ -75,16 +81,19 @@ export class NotificationBell extends BellElement {
   }
 
   open() {
-    if (this.isConnected && !this.isOpen) this.#popover.showPopover();
+    this.toggle(true);
   }
 
   close() {
-    if (this.isOpen) this.#popover.hidePopover();
+    this.toggle(false);
   }
 
-  toggle() {
-    if (this.isOpen) this.close();
-    else this.open();
+  toggle(open = !this.isOpen) {
+    if (this.isConnected) this.#popover.togglePopover(open);
+  }
+
+  focus() {
+    this.#button.focus();
   }
 
   draw() {
@@ -97,19 +106,19 @@ export class NotificationBell extends BellElement {
     set(this.#badge, { textContent: unseen > most ? `${most}+` : String(unseen), hidden: unseen < 1 });
     set(this.#dot, { hidden: unseen > 0 || unread < 1 });
     this.#button.classList.toggle("off", state === "reconnecting" || state === "closed");
-    outside(this);
+    countInTitle(this);
     if (this.isOpen) this.panel.draw();
+  }
+
+  /** When the microtask runs, a framework has set the other attributes too. */
+  #obey() {
+    queueMicrotask(() => this.toggle(this.hasAttribute("open")));
   }
 
   clicked(/** @type {any} */ entry, /** @type {boolean} */ follows) {
     const proceed = super.clicked(entry, follows);
     if (follows || !proceed) this.close();
     return proceed;
-  }
-
-  #obey() {
-    if (this.hasAttribute("open")) this.open();
-    else this.close();
   }
 
   #opening() {

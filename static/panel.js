@@ -8,7 +8,7 @@ import { icon, make, set } from "./dom.js";
 import { mark } from "./inbox.js";
 import { filtered, Reading } from "./reading.js";
 import { Row, titleOf } from "./row.js";
-import { everyMinute } from "./time.js";
+import { MINUTE } from "./time.js";
 
 /** How long it must be looked at to be seen, ms. */
 const MOMENT_MS = 500;
@@ -41,6 +41,9 @@ function rowOf(/** @type {any} */ element) {
   return element?.closest("li")?.row;
 }
 
+/** Lists that are looked at: what arrives is seen there, and needs no toast. @type {Set<Panel>} */
+export const watched = new Set();
+
 export class Panel {
   #host;
   #reading = new Reading();
@@ -65,8 +68,7 @@ export class Panel {
   #atTop = true;
   #onScreen = false;
   #seen = /** @type {string | null} */ (null);
-  #timers = /** @type {Record<string, ReturnType<typeof setTimeout> | undefined>} */ ({});
-  #stopClock = /** @type {(() => void) | null} */ (null);
+  #timers = /** @type {Record<string, any>} */ ({});
   #observer;
 
   #title = make("h2", { id: "title", part: "heading", tabindex: "-1" });
@@ -114,10 +116,12 @@ export class Panel {
   attach() {
     for (const edge of [this.#top, this.#end, this.#scroll]) this.#observer.observe(edge);
     document.addEventListener("visibilitychange", this.#look);
+    this.#timers.clock = setInterval(this.#tell, MINUTE);
   }
 
   detach() {
     this.#observer.disconnect();
+    clearInterval(this.#timers.clock);
     document.removeEventListener("visibilitychange", this.#look);
     this.#onScreen = false;
     this.reset();
@@ -126,6 +130,7 @@ export class Panel {
 
   /** An opening ended: what was new is not new the next time, and nothing is drawn until then. */
   reset() {
+    watched.delete(this);
     this.#reading = new Reading();
     this.#view = NOTHING;
     for (const row of this.#rows.values()) row.remove();
@@ -282,12 +287,7 @@ export class Panel {
   /** Looked at for a moment, in a page that is visible: seen, up to what was shown then. */
   #look = () => {
     const looking = this.#onScreen && document.visibilityState === "visible";
-    if (looking && !this.#stopClock) this.#tell();
-    if (looking) this.#stopClock ??= everyMinute(this.#tell);
-    else {
-      this.#stopClock?.();
-      this.#stopClock = null;
-    }
+    watched[looking ? "add" : "delete"](this);
     const { upto, unseen, shown } = this.#view;
     const wanted = looking && unseen > 0 && shown.length > 0 && upto !== this.#seen && this.#filter !== "archived";
     if (!wanted) {

@@ -3,6 +3,7 @@
  * @module
  */
 
+// `all: initial`: what a header says of its own texts (nowrap, capitals) is not meant for a panel in it.
 const css = `
 :host {
   --_accent: var(--bell-accent, light-dark(#4f46e5, #a5a9ff));
@@ -17,6 +18,9 @@ const css = `
   font-size: 0.875rem;
   line-height: 1.45;
 }
+.panel, .toasts { all: initial; visibility: inherit; font-family: inherit; font-size: inherit; line-height: inherit; color-scheme: inherit; color: var(--_text); }
+[popover] { position: fixed; width: min(var(--bell-width, 25rem), 100vw - 2rem); }
+[popover]:not(:popover-open) { display: none; }
 :host(notification-inbox) { display: flex; max-height: 100%; }
 :host([hidden]), [hidden] { display: none !important; }
 :host([theme=light]) { color-scheme: light; }
@@ -26,16 +30,13 @@ const css = `
 button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; text-align: start; }
 :focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; }
 svg { display: block; width: 1.25em; fill: none; stroke: currentColor; stroke-width: 1.7; stroke-linecap: round; stroke-linejoin: round; }
-
 .bell { position: relative; display: grid; place-items: center; width: 2.5rem; height: 2.5rem; border-radius: 50%; font-size: 1.1em; }
 .bell:hover, .bell[aria-expanded=true] { background: color-mix(in srgb, currentColor 9%, transparent); }
 .bell.off > slot { opacity: 0.45; transition: opacity 0s 2.5s; }
 .badge { position: absolute; top: 1px; inset-inline-start: 55%; min-width: 1.2rem; padding-inline: 0.3rem; border-radius: 2rem; font-size: 0.7rem; font-weight: 600; line-height: 1.2rem; text-align: center; color: var(--bell-badge-text, #fff); background: var(--bell-badge, #d92d20); }
 .dot { position: absolute; top: 0.5rem; inset-inline-end: 0.55rem; width: 0.5rem; height: 0.5rem; border-radius: 50%; background: var(--_accent); }
-
-.panel { flex: 1; display: flex; flex-direction: column; min-width: 0; color: var(--_text); background: var(--_surface); overflow: hidden; }
-.panel[popover] { position: fixed; inset: auto; margin: 0; padding: 0; border: 0; width: min(var(--bell-width, 25rem), 100vw - 1rem); max-height: min(var(--bell-height, 36rem), var(--room)); border-radius: var(--_radius); box-shadow: var(--bell-shadow, 0 0 0 1px light-dark(#1018280f, #ffffff14), 0 20px 40px -8px light-dark(#10182833, #000a)); animation: rise 0.16s; }
-.panel[popover]:not(:popover-open) { display: none; }
+.panel { flex: 1; display: flex; flex-direction: column; min-width: 0; background: var(--_surface); overflow: hidden; }
+.panel[popover] { max-height: min(var(--bell-height, 36rem), var(--room)); border-radius: var(--_radius); box-shadow: var(--bell-shadow, 0 0 0 1px light-dark(#1018280f, #ffffff14), 0 20px 40px -8px light-dark(#10182833, #000a)); animation: rise 0.16s; }
 .header { padding: 1.1rem 1.25rem 0.75rem; border-bottom: 1px solid var(--_line); }
 .head, [role=toolbar] { display: flex; flex-wrap: wrap; align-items: center; gap: 0.25rem; }
 .head { margin-inline-end: -0.6rem; }
@@ -45,10 +46,8 @@ h2 { flex: 1; margin: 0; font-size: 1.125rem; font-weight: 600; outline: 0; }
 .plain { padding: 0.25rem 0.6rem; border-radius: 0.6rem; font-weight: 600; color: var(--_accent); white-space: nowrap; }
 [part=filter], [part=close] { font-weight: 500; color: var(--_muted); }
 .plain:hover, [aria-pressed=true] { color: var(--_text); background: var(--_hover); }
-
 .scroll { flex: 1; min-height: 9rem; overflow-y: auto; overscroll-behavior: contain; }
 .edge { display: block; height: 1px; margin-top: -1px; visibility: hidden; }
-
 .end { height: 24rem; margin-top: -24rem; }
 .pill { position: sticky; z-index: 1; top: 0.6rem; display: block; margin: 0.6rem auto -2.6rem; padding: 0 0.9rem; height: 2rem; border-radius: 2rem; font-weight: 600; color: var(--_surface); background: var(--_accent); animation: rise 0.16s; }
 .pill::before { content: "↑ "; }
@@ -80,10 +79,9 @@ button.off[data-verb] { display: none; }
   .actions { position: static; flex-direction: column; align-self: center; margin-inline-end: 0.6rem; opacity: 1; box-shadow: none; background: none; }
   .actions button { padding: 0.6rem; }
 }
-
-:host(notification-toasts) { position: fixed; z-index: 9999; bottom: 1rem; inset-inline-end: 1rem; width: min(var(--bell-width, 25rem), 100vw - 2rem); }
-[part=toasts] li { margin-bottom: 0.6rem; border: 1px solid var(--_line); border-radius: var(--_radius); color: var(--_text); background: var(--_surface); animation: rise 0.16s; }
-
+:host(notification-toasts) { display: contents; }
+.toasts { bottom: 1rem; inset-inline-end: 1rem; max-height: calc(100% - 2rem); overflow-y: auto; }
+[part=toasts] li { margin-bottom: 0.6rem; border: 1px solid var(--_line); border-radius: var(--_radius); background: var(--_surface); animation: rise 0.16s; }
 .skeleton { padding: 0.25rem 1.25rem; animation: appear 0s 0.15s both; }
 .skeleton i { display: block; height: 2.5rem; margin-block: 1rem; border-radius: 2rem 0.6rem 0.6rem 2rem; background: var(--_line); }
 .empty { display: grid; justify-items: center; gap: 0.35rem; padding: 3.25rem 2rem; text-align: center; }
@@ -92,7 +90,6 @@ button.off[data-verb] { display: none; }
 .note * { color: inherit; outline-color: currentColor; overflow-wrap: anywhere; }
 .note .plain:hover { background: none; }
 .away { padding: 0.6rem 1.25rem; border-top: 1px solid var(--_line); animation: unfold 0s 2.5s both; }
-
 @keyframes appear { from { visibility: hidden; } }
 @keyframes unfold { from { display: none; } }
 @keyframes rise { from { opacity: 0; transform: translateY(-4px); } }

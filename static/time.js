@@ -3,7 +3,7 @@
  * @module
  */
 
-const MINUTE = 60_000;
+export const MINUTE = 60_000;
 const UNITS = /** @type {const} */ ([
   ["day", 24 * 60 * MINUTE],
   ["hour", 60 * MINUTE],
@@ -28,35 +28,4 @@ export function clock(lang) {
     },
     exact: (time) => exact.format(time),
   };
-}
-
-/** @type {Set<() => void>} */
-const waiting = new Set();
-/** @type {ReturnType<typeof setTimeout> | undefined} */
-let timer;
-
-/**
- * Call back at every full minute: one timer for the page, and none where nobody waits.
- * @param {() => void} fn
- * @returns {() => void} ends it
- */
-export function everyMinute(fn) {
-  waiting.add(fn);
-  timer ??= wait();
-  return () => {
-    waiting.delete(fn);
-    if (waiting.size > 0) return;
-    clearTimeout(timer);
-    timer = undefined;
-  };
-}
-
-function wait() {
-  return setTimeout(
-    () => {
-      timer = wait();
-      for (const fn of waiting) fn();
-    },
-    MINUTE - (Date.now() % MINUTE),
-  );
 }

@@ -6,6 +6,7 @@
 import { told } from "./announce.js";
 import { make, set } from "./dom.js";
 import { BellElement } from "./element.js";
+import { watched } from "./panel.js";
 import { safeLink } from "./reading.js";
 import { Row, titleOf } from "./row.js";
 
@@ -15,9 +16,6 @@ const MOST = 3;
 const BUSY = ":hover, :focus-within";
 /** A Web Lock that every tab shares while it is looked at: it ends with the tab, however that ends. */
 const LOOKED_AT = "bellhub:visible";
-
-/** Bells whose panel is open: who looks at a list needs no toast. */
-export const panels = new Set();
 
 let leave = (/** @type {unknown} */ _) => {};
 
@@ -36,10 +34,15 @@ function look() {
 export class NotificationToasts extends BellElement {
   #list = make("ul", { role: "list", part: "toasts" });
   #allow = make("button", { type: "button", part: "allow", className: "note", onclick: () => this.allowDesktop() });
+  /** In the top layer: above whatever the page has, and not bound to where the element is. */
+  #box = make("section", { popover: "manual", className: "toasts" }, this.#list, this.#allow);
+  /** Where the focus came from. @type {any} */
+  #from = null;
 
   constructor() {
     super();
-    this.shadowRoot?.append(this.#list, this.#allow);
+    this.shadowRoot?.append(this.#box);
+    this.addEventListener("focusin", ({ relatedTarget }) => (this.#from = relatedTarget ?? this.#from));
     this.#list.onclick = this.#list.onauxclick = (/** @type {MouseEvent} */ event) => this.#clicked(event);
   }
 
@@ -62,19 +65,25 @@ export class NotificationToasts extends BellElement {
     globalThis.Notification?.requestPermission().then(() => this.refresh());
   }
 
-  draw() {
+  /** A focus that leaves with its toast goes on to the next, and from the last one back. */
+  draw(dismiss = false) {
     const { entries } = this.snapshot;
+    const focused = this.#box.matches(":focus-within");
     for (const { row } of [...this.#list.children]) {
       const wanted = entries.some((/** @type {any} */ { id, read_at }) => id === row.entry.id && !read_at);
-      if (panels.size || !wanted) row.remove();
+      if (dismiss || watched.size || !wanted) row.remove();
     }
     const ask = this.hasAttribute("desktop") && globalThis.Notification?.permission === "default";
-    set(this.#allow, { textContent: this.look.t("desktop"), hidden: !ask || !this.#list.firstChild });
+    const { childElementCount: n, firstChild } = this.#list;
+    set(this.#allow, { textContent: this.look.t("desktop"), hidden: !ask });
+    set(this.#box, { ariaLabel: this.look.t("arrived", { n }) });
+    this.#box.togglePopover(n > 0);
+    if (focused && !this.#box.matches(":focus-within")) (firstChild?.row.main ?? this.#from)?.focus();
   }
 
   notification(/** @type {any} */ { entry }) {
     if (document.visibilityState !== "visible") return void this.#desktop(entry).catch(() => {}); // there may be none
-    if (panels.size) return;
+    if (watched.size) return;
     told.push(titleOf(entry));
     const row = new Row(entry);
     row.draw(entry, false, this.look);
@@ -87,7 +96,7 @@ export class NotificationToasts extends BellElement {
 
   #expire(/** @type {Row} */ row) {
     setTimeout(() => {
-      if (this.matches(BUSY)) return this.#expire(row);
+      if (this.#box.matches(BUSY)) return this.#expire(row);
       row.remove();
       this.refresh();
     }, STAY_MS);
@@ -95,9 +104,7 @@ export class NotificationToasts extends BellElement {
 
 
   #key = (/** @type {KeyboardEvent} */ { key }) => {
-    if (key !== "Escape") return;
-    for (const { row } of [...this.#list.children]) row.remove();
-    this.refresh();
+    if (key === "Escape") this.draw(true);
   };
 
   #clicked(/** @type {MouseEvent} */ event) {
@@ -148,12 +155,11 @@ function write() {
 /** @typedef {import("./bell.js").NotificationBell} Bell */
 
 /**
- * What the state of a bell, drawn or removed, means outside of it: for toasts, and for the title of the page, which
- * has the count before it (`title-count`) until that is 0, and again when the page has changed it.
+ * The title of the page has the count of a bell with `title-count` before it, until that is 0 or the bell is removed,
+ * and again when the page has changed it.
  * @param {Bell} bell
  */
-export function outside(bell) {
-  panels[bell.isOpen ? "add" : "delete"](bell);
+export function countInTitle(bell) {
   const wanted = bell.isConnected && bell.hasAttribute("title-count");
   if (!wanted && counting !== bell) return;
   counting = wanted ? bell : undefined;

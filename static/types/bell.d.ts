@@ -21,12 +21,14 @@ export declare class NotificationBell extends BellElement {
     static observedAttributes: string[];
     panel: Panel;
     constructor();
+    connectedCallback(): void;
     disconnectedCallback(): void;
     attributeChangedCallback(/** @type {string} */ name: string): void;
     get isOpen(): any;
     open(): void;
     close(): void;
-    toggle(): void;
+    toggle(open?: boolean): void;
+    focus(): void;
     draw(): void;
     clicked(/** @type {any} */ entry: any, /** @type {boolean} */ follows: boolean): boolean;
 }

@@ -3,8 +3,6 @@
  * @module
  */
 import { BellElement } from "./element.js";
-/** Bells whose panel is open: who looks at a list needs no toast. */
-export declare const panels: Set<any>;
 /**
  * Notifications that arrive while the page is looked at and no panel is open. Attributes besides those of
  * `BellElement`: `desktop`: those that arrive while no tab is looked at become notifications of the system, if
@@ -17,14 +15,15 @@ export declare class NotificationToasts extends BellElement {
     disconnectedCallback(): void;
     /** Ask for desktop notifications. Only from a click: browsers hold it against pages that ask by themselves. */
     allowDesktop(): void;
-    draw(): void;
+    /** A focus that leaves with its toast goes on to the next, and from the last one back. */
+    draw(dismiss?: boolean): void;
     notification(/** @type {any} */ { entry }: any): undefined;
 }
 export type Bell = import("./bell.js").NotificationBell;
 /** @typedef {import("./bell.js").NotificationBell} Bell */
 /**
- * What the state of a bell, drawn or removed, means outside of it: for toasts, and for the title of the page, which
- * has the count before it (`title-count`) until that is 0, and again when the page has changed it.
+ * The title of the page has the count of a bell with `title-count` before it, until that is 0 or the bell is removed,
+ * and again when the page has changed it.
  * @param {Bell} bell
  */
-export declare function outside(bell: Bell): void;
+export declare function countInTitle(bell: Bell): void;

@@ -6,16 +6,19 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, expect
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
-from tests.browser.shop import Shop, close, open_hub
+from tests.browser.conftest import ARGUMENTS, chromium
+from tests.browser.shop import BELL, Shop, close, open_hub
 from tests.harness import RunningHub
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 Opens = Callable[..., Awaitable[Shop]]
+Axe = Callable[[Page], Awaitable[list[str]]]
 TOASTS = '<notification-toasts api-key="{api_key}" token-endpoint="/token"></notification-toasts>'
 DESKTOP = TOASTS.replace(" api-key", " desktop api-key")
+LOOKED_AT = "navigator.locks.query().then(({held}) => held.some(({name}) => name === 'bellhub:visible'))"
 # Every notification of the system that a page makes is a real one; it is only written down.
 SPY = """window.shown = []; window.Notification = class extends Notification {
   constructor(title, options) { super(title, options); shown.push(this); }
@@ -55,6 +58,17 @@ async def until(shop: Shop, condition: str) -> None:
     async with asyncio.timeout(10):
         while not await shop.page.evaluate(condition):  # noqa: ASYNC110  (nothing announces it)
             await asyncio.sleep(0.02)
+
+
+async def style(shop: Shop, css: str) -> None:
+    await shop.page.evaluate(
+        """(css) => {
+          const sheet = new CSSStyleSheet();
+          sheet.replaceSync(css);
+          document.adoptedStyleSheets.push(sheet);
+        }""",
+        css,
+    )
 
 
 def toasts(shop: Shop) -> Locator:
@@ -168,6 +182,100 @@ async def test_nothing_pops_up_while_the_panel_is_open_or_the_page_is_hidden(sho
     await expect(toasts(ann).locator(".title")).to_have_text(["shown"])
     await ann.open_panel()
     await expect(toasts(ann)).to_have_count(0)
+
+
+async def test_nothing_pops_up_while_an_inbox_is_in_sight(shop: Opens) -> None:
+    inbox = TOASTS.replace("toasts", "inbox")
+    below, ann = await shop(main=f'{TOASTS}<div class="below">{inbox}</div>'), await shop(main=TOASTS + inbox)
+    await ann.send("one")
+    await expect(toasts(below).locator(".title")).to_have_text(["one"])
+    await expect(ann.page.locator("notification-inbox li")).to_have_count(1)
+    await below.page.locator("notification-inbox").scroll_into_view_if_needed()
+    await expect(toasts(below)).to_have_count(0, timeout=3000)
+    await expect(toasts(ann)).to_have_count(0)
+
+
+async def test_the_focus_goes_on_to_the_next_toast_and_from_the_last_one_back(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one", "two", "three")
+    await expect(toasts(ann)).to_have_count(3)
+    await ann.bell.focus()
+    await toasts(ann).get_by_role("button", name="Mark read: two").focus()
+    await ann.page.keyboard.press("Tab")
+    await expect(toasts(ann).get_by_role("button", name="Archive: two")).to_be_focused()
+    await ann.page.keyboard.press("Enter")
+    await expect(toasts(ann)).to_have_count(2)
+    await expect(toasts(ann).locator(".main").first).to_be_focused()
+    await ann.page.keyboard.press("Escape")
+    await expect(toasts(ann)).to_have_count(0)
+    await expect(ann.bell).to_be_focused()
+
+
+async def test_toasts_are_above_everything_wherever_their_element_is(shop: Opens) -> None:
+    """A header that moves, cuts off or lies below something does so to whatever is fixed in it."""
+    ann = await shop(bell=BELL + TOASTS, main="", viewport={"width": 640, "height": 360})
+    await style(
+        ann,
+        """header { position: sticky; top: 0; overflow: hidden; height: 3rem; backdrop-filter: blur(2px); z-index: 1 }
+        main { position: relative; z-index: 99999; background: pink; height: 200vh }""",
+    )
+    await ann.send("one", "two", "the newest", body="text " * 50)
+    await expect(toasts(ann)).to_have_count(3)
+    title = toasts(ann).locator(".title", has_text="the newest")
+    await expect(title).to_be_in_viewport(ratio=1)
+    await title.click()  # nothing is over it
+    await expect(toasts(ann)).to_have_count(2)
+
+
+async def test_a_toast_makes_no_page_scroll(shop: Opens) -> None:
+    """Not even what is said of it, which nobody sees."""
+    ann = await shop(viewport={"width": 360, "height": 640})
+    await style(ann, "body { height: 100vh; padding: 0 } h1 { margin: 0 }")
+    await ann.send("long " * 50)
+    await expect(ann.page.get_by_role("status")).to_contain_text("long long")
+    size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+    assert await ann.page.evaluate(size) == [360, 640]
+
+
+async def test_axe_finds_nothing_while_toasts_are_shown(shop: Opens, axe: Axe) -> None:
+    ann = await shop(main=DESKTOP)
+    await ann.page.evaluate(ASKED)
+    # In no landmark of the page.
+    await ann.page.evaluate("document.body.append(document.querySelector('notification-toasts'))")
+    await ann.send("one", "two", body="text", url="/orders/1", priority="high")
+    await expect(toasts(ann)).to_have_count(2)
+    await toasts(ann).first.hover()
+    await expect(ann.page.get_by_role("region", name="2 new notifications")).to_be_visible()
+    await expect(ann.page.get_by_role("button", name="Show on desktop")).to_be_visible()
+    for scheme in ("light", "dark"):
+        await ann.page.emulate_media(color_scheme=scheme)
+        assert await axe(ann.page) == []
+
+
+async def test_a_page_with_toasts_may_enter_the_back_forward_cache_and_goes_on(hub: RunningHub, ann: str) -> None:
+    """Open sockets, channels and held locks keep a page out. In a browser of its own, as the client's test."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium(), args=list(ARGUMENTS), ignore_default_args=["--disable-back-forward-cache"]
+        )
+        one = await (await Shop.open(hub, browser, ann, main=DESKTOP)).visit()
+        connected = "(({role, state}) => role + state)(document.querySelector('notification-bell').snapshot)"
+        await until(one, f"{connected} === 'leaderconnected'")
+        await until(one, LOOKED_AT)
+        await one.send("one")
+        await expect(toasts(one)).to_have_count(1)
+        await one.page.evaluate("addEventListener('pageshow', (event) => { window.persisted = event.persisted })")
+        await one.page.goto(f"{one.address}/orders/1")
+        await one.send("two")
+        await one.page.go_back(wait_until="commit")
+        await until(one, "window.persisted !== undefined")
+        assert await one.page.evaluate("persisted") is True
+        await until_unseen(one, 2)
+        await one.send("three")
+        await expect(toasts(one).locator(".title").first).to_have_text("three")
+        await until(one, f"{connected} === 'leaderconnected'")
+        await until(one, LOOKED_AT)
+        await browser.close()
 
 
 async def test_reduced_motion_is_obeyed(shop: Opens) -> None:

@@ -27,7 +27,7 @@ const PROPERTIES = ["client", "getToken", "strings", "renderItem"];
  * user's token, as text or as JSON `{token}`; 401 or 204: nobody is signed in) or, in development, `user`; `lang`.
  */
 export class BellElement extends Base {
-  static observedAttributes = ["url", "api-key", "channel", "token-endpoint", "user", "lang", "dir"];
+  static observedAttributes = ["url", "api-key", "channel", "token-endpoint", "user", "lang"];
 
   #given = /** @type {Client | null} */ (null);
   #getToken = /** @type {(() => Promise<string | null>) | null} */ (null);
@@ -99,9 +99,14 @@ export class BellElement extends Base {
   /** How things are written here. @returns {import("./row.js").Look} */
   get look() {
     if (this.#look) return this.#look;
-    const near = /** @type {HTMLElement | null} */ (this.closest("[lang]"));
-    const lang = language(near?.lang) ?? language(globalThis.navigator?.language);
+    // From inside of a shadow tree `closest` does not see the page.
+    const lang = language(/** @type {HTMLElement} */ (this.closest("[lang]") ?? document.documentElement).lang);
     return (this.#look = { t: translator(this.#strings, lang), clock: clock(lang), render: this.#renderItem, host: this });
+  }
+
+  /** Where the keyboard begins. */
+  focus() {
+    this.panel?.focus();
   }
 
   /** Mark everything read that is shown; what arrives meanwhile is spared. */

@@ -32,6 +32,8 @@ export declare class BellElement extends Base {
     get snapshot(): any;
     /** How things are written here. @returns {import("./row.js").Look} */
     get look(): import("./row.js").Look;
+    /** Where the keyboard begins. */
+    focus(): void;
     /** Mark everything read that is shown; what arrives meanwhile is spared. */
     markAllRead(): Promise<import("./inbox.js").Frame> | undefined;
     connectedCallback(): void;

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
-from tests.browser.shop import Shop, close, open_hub
+from tests.browser.shop import BELL, Shop, close, open_hub
 from tests.harness import RunningHub
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -583,6 +583,68 @@ async def test_slots_and_methods(shop: Opens) -> None:
     await expect(ann.panel).to_be_visible()
     await ann.element.evaluate("(bell) => bell.close()")
     await expect(ann.panel).to_be_hidden()
+
+
+async def test_a_bell_that_is_moved_is_closed_and_one_made_open_opens_once_it_is_in_the_page(shop: Opens) -> None:
+    ann = await shop()
+    await ann.open_panel()
+    await ann.page.evaluate("document.querySelector('main').append(document.querySelector('notification-bell'))")
+    await expect(ann.bell).to_have_attribute("aria-expanded", "false")
+    await expect(ann.element).not_to_have_attribute("open", "")
+    await ann.open_panel()
+    await expect(ann.element).to_have_attribute("open", "")
+    await ann.page.evaluate(
+        """async () => {
+          document.querySelector("notification-bell").remove();
+          const bell = document.createElement("notification-bell");
+          bell.setAttribute("open", "");
+          await 0; // by then it has heard of its attribute
+          document.querySelector("main").append(bell);
+        }"""
+    )
+    await expect(ann.panel).to_be_visible()
+
+
+async def test_an_element_takes_the_focus_like_any_other(shop: Opens) -> None:
+    ann = await shop(main=INBOX)
+    await ann.send("one")
+    await expect(ann.page.locator("notification-inbox li")).to_have_count(1)
+    await ann.element.evaluate("(bell) => bell.focus()")
+    await expect(ann.bell).to_be_focused()
+    await ann.page.locator("notification-inbox").evaluate("(inbox) => inbox.focus()")
+    await expect(ann.page.locator("notification-inbox .main")).to_be_focused()
+
+
+async def test_a_bell_in_a_shadow_tree_speaks_the_language_of_the_page(shop: Opens) -> None:
+    ann = await shop(lang="pl", locale="en-US")
+    await ann.page.evaluate(
+        """() => {
+          const bell = document.querySelector("notification-bell");
+          const header = document.createElement("div");
+          bell.replaceWith(header);
+          header.attachShadow({ mode: "open" }).append(bell.cloneNode(true));
+        }"""
+    )
+    await ann.send("jeden")
+    await ann.open_panel()
+    await expect(ann.rows.locator("time")).to_have_text("teraz")
+    await ann.page.keyboard.press("Escape")
+    await expect(ann.bell).to_be_focused()
+
+
+async def test_what_a_header_says_of_its_texts_is_not_meant_for_the_panel(shop: Opens) -> None:
+    ann = await shop(bell=f"<div id='shouts'>{BELL}</div>")
+    await ann.page.evaluate(
+        """Object.assign(document.querySelector("#shouts").style, {whiteSpace: "nowrap", textTransform: "uppercase",
+          textAlign: "center", letterSpacing: ".3em", fontStyle: "italic", fontFamily: "monospace"})"""
+    )
+    await ann.send("long " * 50)
+    await ann.open_panel()
+    title = ann.titles.first
+    for name, value in {"text-transform": "none", "letter-spacing": "normal", "font-style": "normal"}.items():
+        await expect(title).to_have_css(name, value)
+    await expect(title).to_have_css("font-family", "monospace")
+    assert await title.evaluate("(title) => title.scrollWidth <= title.clientWidth")
 
 
 @pytest.mark.parametrize(

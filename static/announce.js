@@ -17,7 +17,7 @@ export function prepare() {
   region = document.createElement("div");
   region.role = "status";
   // Not by an attribute: pages may forbid those.
-  region.style.cssText = "position: fixed; top: 0; clip-path: inset(50%); white-space: nowrap";
+  region.style.cssText = "position: fixed; top: 0; clip-path: inset(50%)";
   document.body.append(region);
 }
 

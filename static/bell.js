@@ -28,8 +28,8 @@ const ROOM = 320;
 export class NotificationBell extends BellElement {
   static observedAttributes = [...BellElement.observedAttributes, "open", "max-badge", "title-count"];
 
-  #badge = make("span", { part: "badge", className: "badge", ariaHidden: "true" });
-  #dot = make("span", { part: "dot", className: "dot", ariaHidden: "true" });
+  #badge = make("span", { part: "badge", className: "badge" });
+  #dot = make("span", { part: "dot", className: "dot" });
   #button = make(
     "button",
     { type: "button", part: "bell", className: "bell", "aria-haspopup": "dialog", "aria-expanded": "false" },

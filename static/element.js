@@ -187,7 +187,7 @@ export class BellElement extends Base {
 
   #options() {
     const [apiKey, user, endpoint] = ["api-key", "user", "token-endpoint"].map((name) => this.getAttribute(name));
-    const getToken = this.#getToken ?? (endpoint ? tokenFrom(endpoint) : undefined);
+    const getToken = this.#getToken ?? (endpoint ? (endpoints[endpoint] ??= () => fetchToken(endpoint)) : undefined);
     if (!apiKey || !(getToken || user)) return null;
     const url = this.getAttribute("url") ?? URL_HERE;
     return { url, apiKey, channel: this.getAttribute("channel") ?? "inbox", getToken, user: user ?? undefined };
@@ -226,14 +226,11 @@ function release(/** @type {Client} */ client) {
   }, 1000);
 }
 
-/** @type {Map<string, () => Promise<string | null>>} */
-const endpoints = new Map();
-
-/** The same function for the same address: elements with it share a client. */
-function tokenFrom(/** @type {string} */ endpoint) {
-  if (!endpoints.has(endpoint)) endpoints.set(endpoint, () => fetchToken(endpoint));
-  return endpoints.get(endpoint);
-}
+/**
+ * The same function for the same address: elements with it share a client.
+ * @type {Record<string, () => Promise<string | null>>}
+ */
+const endpoints = {};
 
 async function fetchToken(/** @type {string} */ endpoint) {
   const answer = await fetch(endpoint, { cache: "no-store" });

@@ -308,7 +308,7 @@ export class Panel {
     this.#scroll.scrollTop = 0;
     this.#top.scrollIntoView({ block: "nearest" });
     this.draw();
-    this.#rows.values().next().value?.main.focus();
+    this.#go(() => 0);
   }
 
   // ---- lists ----------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ button.off[data-verb] { display: none; }
 }
 :host(notification-toasts) { display: contents; }
 .toasts { bottom: 1rem; inset-inline-end: 1rem; max-height: calc(100% - 2rem); overflow-y: auto; }
-[part=toasts] li { margin-bottom: 0.6rem; border: 1px solid var(--_line); border-radius: var(--_radius); background: var(--_surface); animation: rise 0.16s; }
+.toasts li { margin-bottom: 0.6rem; border: 1px solid var(--_line); border-radius: var(--_radius); background: var(--_surface); animation: rise 0.16s; }
 .skeleton { padding: 0.25rem 1.25rem; animation: appear 0s 0.15s both; }
 .skeleton i { display: block; height: 2.5rem; margin-block: 1rem; border-radius: 2rem 0.6rem 0.6rem 2rem; background: var(--_line); }
 .empty { display: grid; justify-items: center; gap: 0.35rem; padding: 3.25rem 2rem; text-align: center; }
@@ -98,7 +98,7 @@ button.off[data-verb] { display: none; }
   .panel::backdrop { background: #10182866; }
 }
 @media (prefers-reduced-motion) {
-  .panel, .pill, .note, [part=toasts] li { animation: none !important; }
+  .panel, .pill, .note, .toasts li { animation: none !important; }
 }
 @media (prefers-contrast: more) {
   :host { --_muted: var(--_text); --_line: var(--_text); }

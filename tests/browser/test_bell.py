@@ -595,8 +595,9 @@ async def test_a_bell_that_is_moved_is_closed_and_one_made_open_opens_once_it_is
     await expect(ann.element).to_have_attribute("open", "")
     await ann.page.evaluate(
         """async () => {
-          document.querySelector("notification-bell").remove();
-          const bell = document.createElement("notification-bell");
+          const closed = document.querySelector("notification-bell");
+          closed.remove();
+          const bell = closed.cloneNode();
           bell.setAttribute("open", "");
           await 0; // by then it has heard of its attribute
           document.querySelector("main").append(bell);
@@ -616,7 +617,7 @@ async def test_an_element_takes_the_focus_like_any_other(shop: Opens) -> None:
 
 
 async def test_a_bell_in_a_shadow_tree_speaks_the_language_of_the_page(shop: Opens) -> None:
-    ann = await shop(lang="pl", locale="en-US")
+    ann = await shop(lang="pl", locale="en-US", main=INBOX)
     await ann.page.evaluate(
         """() => {
           const bell = document.querySelector("notification-bell");

@@ -126,6 +126,7 @@ REFUSALS: dict[bytes, Callable[[list[str]], Refused]] = {
     b"queue_full": lambda most: Refused(
         Code.RATE_LIMITED, f"{most[0]} runs are waiting, at most {most[0]}", limit=int(most[0])
     ),
+    b"erased": lambda _: Refused(Code.NOT_FOUND, "this user was erased", resource="user"),
     b"past": _past,
     b"far": _far,
     b"limit": lambda most: Refused(Code.LIMIT, f"{most[0]} announcements are not over yet, more cannot be"),

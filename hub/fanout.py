@@ -24,7 +24,7 @@ from hub.running import Spec, entry_id_of, entry_of, values_of, wanted
 from hub.runs import CHUNK, Runs, Taken
 from hub.store import Store
 from hub.templates import render
-from hub.users import Users
+from hub.users import Asked, Users
 
 log = logging.getLogger("bellhub.fanout")
 
@@ -109,13 +109,15 @@ class FanOut:
         chunk = await self._chunk(project, run)
         actor = None
         if run.spec.actor is not None:
-            (actor,) = await self._users.ensure(project.id, [run.spec.actor])
+            (actor,) = await self._users.ensure(project.id, [run.spec.actor], _asked(run))
         rows: list[Row] = []
         waiting = iter(chunk.recipients)
 
         async def deliver(recipients: Iterator[Profile]) -> None:
             for recipient in recipients:  # all of them take from the one iterator
-                rows.append(await self._deliver(project, run, recipient, actor))
+                row = await self._deliver(project, run, recipient, actor)
+                if row is not None:
+                    rows.append(row)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -131,30 +133,41 @@ class FanOut:
         if run.spec.topic is None:
             following = int(number) + 1
             behind = f"{following} " if following < run.chunks else ""
-            return _Chunk(await self._users.ensure(project.id, run.recipients), behind)
+            named = await self._users.ensure(project.id, run.recipients, _asked(run))
+            return _Chunk([profile for profile in named if profile is not None], behind)
         after: Place | None = (int(number), name) if name else None
         places = await self._users.subscribers(project.id, run.spec.topic, after, run.started, CHUNK)
         found = await self._users.profiles(project.id, [user for _, user in places])
         behind = f"{places[-1][0]} {places[-1][1]}" if len(places) == CHUNK else ""
         return _Chunk([profile for profile in found if profile is not None], behind)
 
-    async def _deliver(self, project: Project, run: Taken, recipient: Profile, actor: Profile | None) -> Row:
-        """Puts the entry into the recipient's feed, unless it was put there before, ever; the row of the log."""
+    async def _deliver(self, project: Project, run: Taken, recipient: Profile, actor: Profile | None) -> Row | None:
+        """Puts the entry into the recipient's feed, unless it was put there before, ever; the row of the log. None for
+        a recipient who was erased meanwhile.
+        """
         known = self._directory.project(project.id)
         if known is None or known.api_key != project.api_key:
             raise Refused(Code.NOT_FOUND, "the project is gone")
         spec, name = run.spec, recipient.external_id
         entry_id = entry_id_of(run.id, name)
         if not wanted(spec, recipient):
-            return _row(run, entry_id, name)
+            return _row(run, entry_id, name, actor)
         try:
             body = entry_of(spec, entry_id, await self._rendered(spec, recipient, actor), actor)
         except Refused as refused:
-            return _row(run, entry_id, name, error=refused.message)
+            return _row(run, entry_id, name, actor, error=refused.message)
         feed = User(project.id, name).feed(spec.channel)
         once = Idempotency(feed.user.idem(digest("run", run.id)), "run")
-        published = await self._store.publish(feed, entry_id, body, topic=spec.topic or "", once=once)
-        return _row(run, entry_id, name, us=await entered(self._store, feed, published), channel=spec.channel)
+        try:
+            published = await self._store.publish(
+                feed, entry_id, body, topic=spec.topic or "", asked=run.started, once=once
+            )
+        except Refused as refused:
+            if refused.code is not Code.NOT_FOUND:
+                raise
+            return None
+        us = await entered(self._store, feed, published)
+        return _row(run, entry_id, name, actor, us=us, channel=spec.channel)
 
     async def _rendered(self, spec: Spec, recipient: Profile, actor: Profile | None) -> Rendered:
         """What the recipient reads. Slow templates take turns with everything else in this process, one at a time.
@@ -171,9 +184,19 @@ class FanOut:
                     await asyncio.sleep(took)
 
 
+def _asked(run: Taken) -> Asked:
+    return Asked(run.id, run.started, run.position)
+
+
 def _row(
-    run: Taken, entry_id: str, name: str, *, us: int = 0, channel: str | None = None, error: str | None = None
+    run: Taken,
+    entry_id: str,
+    name: str,
+    actor: Profile | None,
+    *,
+    us: int = 0,
+    channel: str | None = None,
+    error: str | None = None,
 ) -> Row:
-    spec = run.spec
-    actor = spec.actor.external_id if spec.actor else None
-    return Row(entry_id, us, name, channel, spec.notiflow.handle, spec.topic, actor, run.id, error)
+    spec, by = run.spec, actor.external_id if actor else None
+    return Row(entry_id, us, name, channel, spec.notiflow.handle, spec.topic, by, run.id, error)

@@ -72,6 +72,11 @@ def run(project: str, run_id: str) -> str:
     return f"{{{project}}}:run:{run_id}"
 
 
+def erased(project: str) -> str:
+    """Sorted set: users who were erased while runs waited, by the keys of their logs -> when, µs."""
+    return f"{{{project}}}:erased"
+
+
 def log_index(project: str) -> str:
     """Sorted set: what was sent to users, by entry id -> µs."""
     return f"{{{project}}}:log:index"

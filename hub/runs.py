@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hub import keys
 from hub.engine import Engine, text
@@ -97,12 +97,23 @@ class Runs:
         return Taken(run_id, decode_spec(spec), int(started), text(position), int(chunks), recipients)
 
     async def advance(self, project_id: str, run: Taken, behind: str, rows: Sequence[Row]) -> None:
-        """Logs a chunk and lets the run go on behind it; an empty `behind` ends it."""
+        """Logs a chunk and lets the run go on behind it; an empty `behind` ends it, and its actor is forgotten."""
         log_keys, log_args, values, places = self._logs.operands(project_id, rows)
         await self._engine.run(
             "run_advance",
-            log_keys | {"queue": keys.runs(project_id), "run": keys.run(project_id, run.id)},
-            log_args | {"id": run.id, "before": run.position, "behind": behind},
+            log_keys
+            | {
+                "queue": keys.runs(project_id),
+                "run": keys.run(project_id, run.id),
+                "erased": keys.erased(project_id),
+            },
+            log_args
+            | {
+                "id": run.id,
+                "before": run.position,
+                "behind": behind,
+                "spec": "" if behind else replace(run.spec, actor=None).encode(),
+            },
             values,
             places,
         )

@@ -79,11 +79,13 @@ class Store:
         topic: str = "",
         expires: int = 0,
         source_key: str | None = None,
+        asked: int = 0,
         once: Idempotency | None = None,
     ) -> Published:
         """Puts one entry into a feed. `body` is its JSON without the closing brace; `expires` in µs, 0 never.
 
-        Raises `Refused`: idempotency_key_reused; invalid_request when `expires` is not in the future.
+        `asked`: when it was asked for, µs by the clock of `Users.erase`; 0 is now. Raises `Refused`:
+        idempotency_key_reused; invalid_request when `expires` is not in the future; not_found for a user erased since.
         """
         keys, args = operands(once, feed.user.meta)
         reply = await self._feed_script(
@@ -96,6 +98,7 @@ class Store:
                 "body": body,
                 "topic": topic,
                 "expires_us": expires,
+                "asked_us": asked,
                 "idem_answer": once.answer if once else "",
                 "sourced": "1" if source_key else "",
             },
@@ -263,13 +266,15 @@ class Store:
     async def has_feeds(self, user: User) -> bool:
         """Whether anything was ever in a feed of the user's, or is."""
         fields = await self._engine.call("HKEYS", user.meta)
-        return any(field != b"revoked" for field in fields)
+        return any(field not in (b"revoked", b"erased") for field in fields)
 
-    async def forget(self, feed: Feed) -> None:
-        """Removes a feed, also from `has_feeds`; nobody is told. What the user revoked stays revoked."""
+    async def forget(self, feed: Feed, erased: int = 0) -> None:
+        """Removes a feed, also from `has_feeds`; nobody is told. What the user revoked stays revoked. `erased`: the µs
+        from which on what was asked for before does not reach the user any more.
+        """
         keys = {part: feed.key(part) for part in _PARTS}
         keys |= {"meta": feed.user.meta, "ops": feed.user.ops, "memo": feed.user.memo}
-        await self._engine.run("forget", keys, {"handle": feed.channel})
+        await self._engine.run("forget", keys, {"handle": feed.channel, "erased_us": erased})
 
     async def say(self, channel: str, message: str) -> int:
         """Publishes to a shard channel: probes, `CONTROL`, questions. How many connections hear it."""

@@ -55,6 +55,15 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The run for which users are asked about: when it was stored, µs, and where it stood then."""
+
+    run: str
+    started: int
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one user of a subscription of many: `why` is empty, or says why there is no `subscription`."""
 
@@ -118,25 +127,26 @@ class Users:
         documents = await self._engine.call("HMGET", keys.profiles(project_id), *names)
         return [None if document is None else profiles.decode(document) for document in documents]
 
-    async def ensure(self, project_id: str, recipients: Sequence[UserFields]) -> list[Profile]:
+    async def ensure(
+        self, project_id: str, recipients: Sequence[UserFields], asked: Asked | None = None
+    ) -> list[Profile | None]:
         """The profiles in the order asked. Unknown users are created, as described, in one script; known ones stay as
-        they are.
+        they are. For a run None, and nobody is created, where a user was erased since, or another hub has gone on.
         """
-        names = list(dict.fromkeys(fields.external_id for fields in recipients))
-        if not names:
+        described = {fields.external_id: fields for fields in reversed(recipients)}  # the first one counts
+        if not described:
             return []
-        now, documents = await self._read(project_id, names)
-        found = dict(zip(names, documents, strict=True))
-        fresh: dict[str, Value] = {}
-        for fields in recipients:
-            name = fields.external_id
-            if not found[name] and name not in fresh:
-                fresh[name] = profiles.encode(profiles.described(profiles.new_profile(project_id, name, now), fields))
-        if fresh:
-            rows = [part for row in fresh.items() for part in row]
-            reply = await self._engine.run("user_add", self._keys(project_id), {"created_us": now}, rows)
-            found |= dict(zip(fresh, reply[1:], strict=True))
-        known = {name: profiles.decode(document) for name, document in found.items()}
+        now, documents = await self._read(project_id, list(described))
+        rows: list[Value] = []
+        for (name, fields), document in zip(described.items(), documents, strict=True):
+            fresh = profiles.described(profiles.new_profile(project_id, name, now), fields)
+            rows += (name, keys.log_of(project_id, name), "" if document else profiles.encode(fresh))
+        run = asked or Asked("", 0, "")
+        args: dict[str, Value] = {"created_us": now, "started_us": run.started, "position": run.position}
+        names = self._keys(project_id) | {"erased": keys.erased(project_id), "run": keys.run(project_id, run.run)}
+        reply = await self._engine.run("user_add", names, args, rows)
+        found = dict(zip(described, reply[1:], strict=True))
+        known = {name: profiles.decode(document) if document else None for name, document in found.items()}
         return [known[fields.external_id] for fields in recipients]
 
     async def page(self, project_id: str, window: Window) -> Listed[Profile]:
@@ -154,6 +164,12 @@ class Users:
             edge = places[len(documents) - 1]
             page = replace(page, before=edge) if upwards else replace(page, after=edge)
         return Listed(shown[::-1] if upwards else shown, page.limit, page.after, page.before)
+
+    async def erase(self, project_id: str, name: str) -> int:
+        """Since when, µs, the user is erased: now. What runs were asked for before does not make or name them again."""
+        names = {"queue": keys.runs(project_id), "erased": keys.erased(project_id)}
+        reply = await self._engine.run("user_erase", names, {"of": keys.log_of(project_id, name)})
+        return int(reply[1])
 
     async def delete(self, project_id: str, name: str) -> bool:
         """Takes a user out of the directory and of all topics, in one step; False where there was no such user."""
@@ -315,6 +331,7 @@ _WHY = {
 async def erase(users: Users, store: Store, logs: Logs, project: Project, name: str) -> None:
     """Removes everything about a user: tokens are refused and sessions close, feeds and what is logged of them vanish,
     then the directory forgets them. In this order, so that a death half way leaves somebody who can be erased again.
+    Runs that were asked for before pass them over from the beginning on.
 
     Raises `Refused` not_found for a user of whom there is nothing.
     """
@@ -322,9 +339,10 @@ async def erase(users: Users, store: Store, logs: Logs, project: Project, name: 
     (profile,) = await users.profiles(project.id, [name])
     if profile is None and not await store.has_feeds(user) and not await logs.has(project.id, name):
         raise no_user(name)
+    erased = await users.erase(project.id, name)
     await store.revoke(user)
     for channel in project.feed_channels:
-        await store.forget(user.feed(channel.handle))
+        await store.forget(user.feed(channel.handle), erased)
     await logs.forget(project.id, name)
     await users.delete(project.id, name)
 

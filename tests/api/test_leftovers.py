@@ -1,11 +1,14 @@
 """What is left in the store of a project or a user after they were deleted."""
 
 import asyncio
+import json
 from typing import Any
 
-from hub import auth, keys
+import pytest
+
+from hub import auth, keys, runs
 from hub.app import store_client
-from hub.keys import PROJECTS
+from hub.keys import PROJECTS, User
 from hub.model import Project, SecretKey
 from hub.projects import Projects, add_secret_key, add_signing_key
 from tests.conftest import StartHub
@@ -100,3 +103,52 @@ async def test_a_send_that_is_tried_again_after_its_user_was_erased_is_not_logge
         assert (await http.delete("/admin/v1/users/ann", headers=headers)).status_code == 204
         assert (await send()).headers["idempotent-replayed"] == "true"
     assert redis_server.client.hlen("{default}:log:rows") == 0
+
+
+async def test_a_run_passes_over_whoever_was_erased_since_it_was_asked_for(
+    hub: RunningHub, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "CHUNK", 1)
+    redis = redis_server.client
+    project = hub.hub.directory.project("default")
+    assert project is not None
+
+    async def ask(method: str, path: str, body: Any = None) -> Any:
+        return await admin(hub, project, hub.secret, method, path, body)
+
+    async def run(*names: str) -> None:
+        recipients = [{"external_id": name, "first_name": "Described"} for name in names]
+        actor = {"external_id": "eve", "first_name": "Eve"}
+        await ask("POST", "/notiflows/hello/run", {"recipients": recipients, "actor": actor})
+
+    def entries(name: str) -> int:
+        return int(redis.zcard(User("default", name).feed("inbox").key("active")))
+
+    await ask("PUT", "/notiflows/hello", {"template": {"title": "Hello"}})
+    for name in ("ann", "bob"):
+        await ask("PUT", f"/users/{name}", {})
+    async with hub.hub.fanout._turn:  # nothing is rendered: ann's chunk is under way, the others wait
+        await run("ann", "bob", "cy")
+        await until(lambda: redis.hexists(keys.profiles("default"), "eve"))
+        for name in ("ann", "bob", "eve"):
+            await ask("DELETE", f"/users/{name}")
+        await ask("PUT", "/users/bob", {})
+    await until(lambda: redis.zcard(keys.runs("default")) == 0)
+    assert sorted(redis.hkeys(keys.profiles("default"))) == ["bob", "cy"]
+    assert (await ask("GET", "/users/bob"))["first_name"] is None, "another one, not the one who was described"
+    assert [entries(name) for name in ("ann", "bob", "cy")] == [0, 0, 1]
+    (entry,) = (await hub.feed("cy"))["items"]
+    assert entry["actor"] is None
+    assert [json.loads(row)[0] for row in redis.hvals(keys.log_rows("default"))] == ["cy"]
+    stored = redis_text(redis_server, "{default}")
+    assert [name for name in ("ann", "eve", "Eve") if f'"{name}"' in stored] == []
+    await run("bob")
+    await until(lambda: redis.zcard(keys.runs("default")) == 0)
+    assert [entries(name) for name in ("ann", "bob")] == [0, 1], "what was asked for since comes"
+
+
+def redis_text(server: RedisServer, tag: str) -> str:
+    """All that is stored in hashes and strings under a hash tag."""
+    read = {"hash": server.client.hgetall, "string": server.client.get}
+    found = [(server.client.type(key), key) for key in server.client.scan_iter(match=f"{tag}:*")]
+    return "".join(str(read[kind](key)) for kind, key in found if kind in read)

@@ -178,7 +178,7 @@ export class BellhubClient extends EventTarget {
   }
 
   /**
-   * Be told when there is another snapshot: with `getSnapshot` the store contract of React and Svelte.
+   * Be told when there is another snapshot: with `getSnapshot` a store for any framework.
    * @param {() => void} fn
    * @returns {() => void} ends it
    */

@@ -135,7 +135,7 @@ export declare class BellhubClient extends EventTarget {
     /** @returns {Snapshot} */
     getSnapshot(): Snapshot;
     /**
-     * Be told when there is another snapshot: with `getSnapshot` the store contract of React and Svelte.
+     * Be told when there is another snapshot: with `getSnapshot` a store for any framework.
      * @param {() => void} fn
      * @returns {() => void} ends it
      */

@@ -1,7 +1,9 @@
 """The browser client in a real Chromium against a real hub: lost networks, restarts, sleep, tokens, marks, reloads."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from playwright.async_api import Browser, BrowserContext, async_playwright
 from tests.browser.agreement import agree
 from tests.browser.conftest import ARGUMENTS, chromium
 from tests.browser.tab import CONNECTED, LANDED, Tab
+from tests.browser.tools import REPOSITORY, bundled
 from tests.harness import RedisServer, RunningHub
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -76,6 +79,32 @@ async def test_a_snapshot_is_the_same_object_until_something_changes(tab: Tab) -
     await tab.until("client.getSnapshot().counts.unseen === 2")
     assert await tab.js("told") == 1
     assert await tab.js("client.getSnapshot().user") == tab.user
+
+
+@pytest.mark.parametrize(
+    ("framework", "use"),
+    [
+        ("vue", "import { effect } from 'vue'; effect(() => told.push(bell.value.counts.unread));"),
+        ("svelte/store", "bell.subscribe(({ counts }) => told.push(counts.unread));"),
+    ],
+    ids=["vue", "svelte"],
+)
+async def test_the_stores_of_the_documents_follow_the_client(
+    tab: Tab, tmp_path: Path, framework: str, use: str
+) -> None:
+    blocks = re.findall(r"```js\n(.+?)```", (REPOSITORY / "docs" / "bell.md").read_text(), re.DOTALL)
+    [store] = [block for block in blocks if f'from "{framework}"' in block]
+    (tmp_path / "page.js").write_text(f"globalThis.told = []; {store} {use}")
+    await tab.connect()
+    # Vue's own package is this one, and a way to draw.
+    code = bundled(tmp_path / "page.js", "--alias:vue=@vue/reactivity", '--define:process.env.NODE_ENV="production"')
+    await tab.page.add_script_tag(type="module", content=code.decode())
+    await tab.until("told.at(-1) === 0")
+    first = await tab.hub.send(tab.user)
+    await tab.until("told.at(-1) === 1")
+    await tab.js("(id) => client.mark('read', [id])", first)
+    await tab.until("told.at(-1) === 0")
+    await tab.agrees()
 
 
 async def test_what_a_callback_throws_is_reported_and_the_socket_lives(tab: Tab) -> None:

@@ -7,6 +7,7 @@ requests that need more than one, and the answers that are known only after the 
 from dataclasses import dataclass
 
 from hub.engine import Engine, text
+from hub.keys import User
 from hub.model import Answer
 from hub.redis import Value
 
@@ -27,6 +28,8 @@ class Idempotency:
     record: str
     digest: str
     answer: str = ""
+    user: User | None = None
+    """Whose feeds it is about."""
 
 
 def operands(once: Idempotency | None, unused: str) -> tuple[dict[str, str], dict[str, Value]]:
@@ -57,15 +60,18 @@ class Answers:
         if len(answer.body.encode()) > ANSWER_BYTES:
             await self.release(once)
             return None
-        return parse(await self._run("once_finish", once, answer=f"{answer.status} {answer.body}"))
+        listed = {"answers": once.user.answers if once.user else once.record}
+        return parse(await self._run("once_finish", once, listed, answer=f"{answer.status} {answer.body}"))
 
     async def release(self, once: Idempotency) -> None:
         """Gives up a key that `begin` took: the request came to nothing and may be tried again."""
         await self._run("once_release", once)
 
-    async def _run(self, script: str, once: Idempotency, **more: Value) -> list[bytes]:
+    async def _run(
+        self, script: str, once: Idempotency, more_keys: dict[str, str] | None = None, **more: Value
+    ) -> list[bytes]:
         keys, args = operands(once, "")
-        return await self._engine.run(script, keys, args | more)
+        return await self._engine.run(script, keys | (more_keys or {}), args | more)
 
 
 def parse(reply: list[bytes]) -> Answer | None:

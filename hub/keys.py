@@ -141,6 +141,11 @@ class User:
         return f"{self.tag}:memo"
 
     @cached_property
+    def answers(self) -> str:
+        """Sorted set: records of requests whose answers may show the user's entries -> seconds."""
+        return f"{self.tag}:answers"
+
+    @cached_property
     def rate(self) -> str:
         """Beginning of the counters of the user's requests."""
         return f"{self.tag}:rate"

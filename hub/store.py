@@ -268,6 +268,12 @@ class Store:
         fields = await self._engine.call("HKEYS", user.meta)
         return any(field not in (b"revoked", b"erased") for field in fields)
 
+    async def forget_answers(self, user: User) -> None:
+        """Removes what was answered to requests about the user's feeds. That something was sent stays remembered."""
+        while records := await self._engine.call("ZRANGE", user.answers, 0, 999):
+            await self._engine.call("UNLINK", *records)
+            await self._engine.call("ZREM", user.answers, *records)
+
     async def forget(self, feed: Feed, erased: int = 0) -> None:
         """Removes a feed, also from `has_feeds`; nobody is told. What the user revoked stays revoked. `erased`: the µs
         from which on what was asked for before does not reach the user any more.

@@ -341,6 +341,7 @@ async def erase(users: Users, store: Store, logs: Logs, project: Project, name: 
         raise no_user(name)
     erased = await users.erase(project.id, name)
     await store.revoke(user)
+    await store.forget_answers(user)
     for channel in project.feed_channels:
         await store.forget(user.feed(channel.handle), erased)
     await logs.forget(project.id, name)

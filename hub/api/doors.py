@@ -73,7 +73,7 @@ class Asked:
         name = user.name if user else ""
         record = keys.digest(self.caller.id, self.operation, name, self.key)
         where = user.idem(record) if user else keys.project_idem(self.caller.project.id, record)
-        return Idempotency(where, self.digest, f"{status} {body}" if status else "")
+        return Idempotency(where, self.digest, f"{status} {body}" if status else "", user)
 
 
 class Operation(Route):

@@ -105,6 +105,25 @@ async def test_a_send_that_is_tried_again_after_its_user_was_erased_is_not_logge
     assert redis_server.client.hlen("{default}:log:rows") == 0
 
 
+async def test_what_was_answered_about_a_users_entries_is_gone_with_the_user(
+    hub: RunningHub, redis_server: RedisServer
+) -> None:
+    said = {"category": "order.updated", "target": {"type": "user", "id": "ann"}, "title": "Secret"}
+    about_ann = hub.producer | {"x-bellhub-user": "ann", "idempotency-key": "once"}
+    headers = {"x-notiflows-api-key": hub.api_key, "x-notiflows-secret-key": hub.secret}
+    async with hub.http() as http:
+        sent = (await http.post("/v1/messaging/notifications", json=said, headers=hub.producer)).json()["id"]
+
+        async def read() -> Any:
+            return await http.post(f"/v1/messaging/notifications/{sent}/actions/read", headers=about_ann)
+
+        assert [(await read()).status_code for _ in range(2)] == [200, 200]
+        assert "Secret" in redis_text(redis_server, "{default/ann}")
+        assert (await http.delete("/admin/v1/users/ann", headers=headers)).status_code == 204
+        assert "Secret" not in redis_text(redis_server, "{default/ann}")
+        assert (await read()).status_code == 404
+
+
 async def test_a_run_passes_over_whoever_was_erased_since_it_was_asked_for(
     hub: RunningHub, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

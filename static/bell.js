@@ -80,8 +80,15 @@ export class NotificationBell extends BellElement {
     return this.#popover.matches(":popover-open");
   }
 
-  open() {
-    this.toggle(true);
+  /**
+   * A method; and to be set, since frameworks set a property where an element has one of an attribute's name.
+   * @returns {() => void}
+   */
+  get open() {
+    return () => this.toggle(true);
+  }
+  set open(/** @type {any} */ open) {
+    this.toggleAttribute("open", Boolean(open));
   }
 
   close() {
@@ -124,8 +131,7 @@ export class NotificationBell extends BellElement {
   #opening() {
     this.#opened = new AbortController();
     const { signal } = this.#opened;
-    addEventListener("scroll", this.#place, { signal, capture: true, passive: true });
-    addEventListener("resize", this.#place, { signal });
+    for (const type of ["scroll", "resize"]) addEventListener(type, this.#place, { signal, capture: true });
     this.#place();
     this.panel.draw();
   }
@@ -150,9 +156,9 @@ export class NotificationBell extends BellElement {
     const [above, below] = [bell.top, clientHeight - bell.bottom];
     const up = side === "top" ? above >= ROOM || above > below : below < ROOM && above > below;
     const right = (align === "start") === (getComputedStyle(this).direction === "rtl");
-    const beside = Math.max(GAP, right ? clientWidth - bell.right : bell.left);
+    const beside = right ? clientWidth - bell.right : bell.left;
     this.#popover.style.cssText = `${up ? "bottom" : "top"}: ${GAP + (up ? below + bell.height : bell.bottom)}px;
-      ${right ? "right" : "left"}: ${beside}px; --room: ${(up ? above : below) - 2 * GAP}px`;
+      ${right ? "right" : "left"}: clamp(${GAP}px, ${beside}px, 100% - var(--_width) - ${GAP}px); --room: ${(up ? above : below) - 2 * GAP}px`;
   };
 }
 

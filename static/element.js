@@ -20,7 +20,7 @@ const NOTHING = { state: "idle", counts: { unseen: 0, unread: 0 }, entries: [], 
 /** Where this module's own hub listens; a copy that is served by somebody else: below the page. */
 const URL_HERE = /^https?:.*\/(?=static\/)/.exec(import.meta.url)?.[0].concat("ws/v1") ?? "ws/v1";
 
-const PROPERTIES = ["client", "getToken", "strings", "renderItem"];
+const PROPERTIES = ["client", "getToken", "strings", "renderItem", "open"];
 
 /**
  * Attributes: `url` of the hub's socket, `api-key`, `channel` (`inbox`), `token-endpoint` (answers `GET` with the

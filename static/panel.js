@@ -198,7 +198,6 @@ export class Panel {
     set(this.#scroll, { ariaBusy: String(waiting) });
     const parts = [
       [this.#note, this.#told || dead],
-      [this.#list, shown.length > 0],
       [this.#waiting, waiting],
       [this.#empty, !dead && ready && shown.length === 0 && !this.#more],
     ];
@@ -211,6 +210,7 @@ export class Panel {
 
   #drawRows(/** @type {any[]} */ shown, /** @type {import("./row.js").Look} */ look) {
     const refuge = this.#refuge(new Set(shown.map(({ id }) => id)));
+    this.#list.hidden = !shown[0]; // before anything in it can have the focus
     /** @type {Map<string, Row>} */
     const rows = new Map();
     for (const entry of shown) {
@@ -228,12 +228,11 @@ export class Panel {
     const grown = rows.size !== this.#rows.size;
     this.#rows = rows;
     if (grown) this.#askForEnd();
-    const back = rows.get(this.#back);
-    if (back) this.#back = "";
+    const goal = rows.get(this.#back) ?? refuge;
+    if (rows.has(this.#back)) this.#back = "";
     if (!rows.has(this.#current)) this.#reach(refuge?.entry?.id ?? shown[0]?.id ?? "");
     else rows.get(this.#current)?.reach(true);
-    if (back) back.main.focus();
-    else if (refuge !== undefined) (refuge?.main ?? this.#title).focus();
+    if (goal !== undefined) (goal?.main ?? this.#title).focus();
   }
 
   /** Where the focus goes whose row leaves: on, else back, else (null) to the heading. undefined: it stays. */
@@ -465,7 +464,9 @@ export class Panel {
     const target = /** @type {HTMLElement} */ (event.composedPath()[0]);
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (target.closest?.("input, textarea, select, [contenteditable]")) return;
-    if (this.#act(event.key, target)) event.preventDefault();
+    if (!this.#act(event.key, target)) return;
+    event.preventDefault();
+    event.stopPropagation(); // the page may have another meaning for `e`
   }
 
   /** @returns {any} whether the key meant something */
@@ -501,7 +502,7 @@ export class Panel {
     const place = this.#focused ? rows.indexOf(this.#focused) : -1;
     const row = rows[Math.min(where(place), rows.length - 1)];
     row?.main.focus();
-    return Boolean(row);
+    return row;
   }
 
   /** Through the buttons of the toolbar or of a row, in reading direction. */
@@ -512,6 +513,6 @@ export class Panel {
     const step = right === (getComputedStyle(target).direction === "ltr") ? 1 : -1;
     const next = shown[shown.indexOf(target) + step];
     next?.focus();
-    return Boolean(next);
+    return next;
   }
 }

@@ -43,7 +43,7 @@ export class Row {
    */
   draw(entry, fresh, look) {
     if (entry === this.entry && fresh === this.#fresh && look === this.#look) return;
-    Object.assign(this, { entry });
+    this.entry = entry;
     this.#fresh = fresh;
     this.#look = look;
     const { t, render, host } = look;

@@ -25,7 +25,12 @@ export declare class NotificationBell extends BellElement {
     disconnectedCallback(): void;
     attributeChangedCallback(/** @type {string} */ name: string): void;
     get isOpen(): any;
-    open(): void;
+    /**
+     * A method; and to be set, since frameworks set a property where an element has one of an attribute's name.
+     * @returns {() => void}
+     */
+    get open(): () => void;
+    set open(/** @type {any} */ open: any);
     close(): void;
     toggle(open?: boolean): void;
     focus(): void;

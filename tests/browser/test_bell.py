@@ -606,6 +606,36 @@ async def test_a_bell_that_is_moved_is_closed_and_one_made_open_opens_once_it_is
     await expect(ann.panel).to_be_visible()
 
 
+async def test_open_can_be_set_as_a_property_before_and_after_the_element_is_known(shop: Opens) -> None:
+    """Frameworks do so with an attribute when the element has a property of its name."""
+    ann = await shop(visit=False)
+    ann.html = ann.html.replace('<script type="module" src="/static/bell.js"></script>', "")
+    await ann.visit()
+    await ann.page.evaluate(
+        """async () => {
+          document.querySelector("notification-bell").open = true;
+          await import("/static/bell.js");
+        }"""
+    )
+    await expect(ann.panel).to_be_visible()
+    await ann.element.evaluate("(bell) => { bell.open = false }")
+    await expect(ann.panel).to_be_hidden()
+    await ann.element.evaluate("(bell) => bell.open()")
+    await expect(ann.panel).to_be_visible()
+
+
+async def test_keys_that_mean_something_in_the_list_mean_nothing_else_to_the_page(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one")
+    await ann.open_panel()
+    await ann.focus_is_on("one")
+    await ann.page.evaluate("window.keys = []; document.addEventListener('keydown', ({key}) => keys.push(key)); 0")
+    for key in ("x", "j", "e", "z"):
+        await ann.page.keyboard.press(key)
+    await ann.focus_is_on("one")
+    assert await ann.page.evaluate("keys") == ["x"]
+
+
 async def test_an_element_takes_the_focus_like_any_other(shop: Opens) -> None:
     ann = await shop(main=INBOX)
     await ann.send("one")
@@ -666,6 +696,16 @@ async def test_a_panel_is_put_beside_its_bell(shop: Opens, placement: str, direc
     assert rects[1]["top"] >= rects[0]["bottom"]
     for edge in edges:
         assert abs(rects[0][edge] - rects[1][edge]) < 2
+
+
+@pytest.mark.parametrize("direction", ["ltr", "rtl"])
+async def test_a_panel_of_a_bell_at_the_near_edge_is_in_sight(shop: Opens, direction: str) -> None:
+    ann = await shop(direction=direction)
+    await ann.page.evaluate(
+        "Object.assign(document.querySelector('header').style, {position: 'fixed', width: '4rem', flexFlow: 'column'})"
+    )
+    await ann.open_panel()
+    await expect(ann.panel).to_be_in_viewport(ratio=1)
 
 
 async def test_a_panel_opens_upwards_where_there_is_no_room_below(shop: Opens) -> None:

@@ -210,6 +210,26 @@ async def test_who_signs_in_again_tries_again_with_the_keyboard(shop: Opens) -> 
     await expect(ann.titles).to_have_text(["one"])
 
 
+async def test_a_finger_has_44_pixels_for_every_control(shop: Opens) -> None:
+    main = '<notification-toasts api-key="{api_key}" token-endpoint="/token"></notification-toasts>'
+    ann = await shop(main=main, viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True)
+    small = """(element) => [...element.shadowRoot.querySelectorAll("a, button")]
+      .filter((control) => control.checkVisibility())
+      .map((control) => [control.part.value, control.getBoundingClientRect()])
+      .filter(([, { width, height }]) => width < 44 || height < 44).map(([part]) => part)"""
+    toasts = ann.page.locator("notification-toasts")
+    await ann.send("one", url="/orders/1")
+    await ann.named("Notifications, 1 new")
+    await ann.send("two", url="/orders/2")  # the first may have been there before the page
+    await expect(toasts.locator("li .title").first).to_have_text("two")
+    assert await toasts.evaluate(small) == []
+    await ann.bell.tap()
+    await ann.row("one").get_by_role("button", name="Archive").tap()
+    await expect(ann.button("Undo")).to_be_visible()
+    assert await ann.element.evaluate(small) == []
+    assert await ann.page.evaluate("document.documentElement.scrollWidth") == 360
+
+
 async def test_after_an_archive_the_focus_goes_on_else_back_else_to_the_heading(shop: Opens) -> None:
     ann = await shop()
     await ann.send("one", "two", "three")

@@ -28,7 +28,7 @@ const ROOM = 320;
 export class NotificationBell extends BellElement {
   static observedAttributes = [...BellElement.observedAttributes, "open", "max-badge", "title-count"];
 
-  #badge = make("span", { part: "badge", className: "badge" });
+  #badge = make("span", { part: "badge", className: "badge", ariaHidden: "true" });
   #dot = make("span", { part: "dot", className: "dot" });
   #button = make(
     "button",

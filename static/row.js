@@ -94,8 +94,7 @@ export class Row {
     const what = [make("span", { part: "item-title", className: "title", dir: "auto" }, title), " "];
     if (data.body) what.push(make("span", { part: "item-text", className: "text", dir: "auto" }, data.body), " ");
     const important = priority === "high" ? [" ", span("important", t("important"))] : [];
-    const picture = span("face", face(actor));
-    picture.ariaHidden = "true";
+    const picture = make("span", { part: "item-face", className: "face", ariaHidden: "true" }, face(actor));
     return [picture, span("what", ...what, span("meta", this.#time, ...important))];
   }
 }

@@ -47,6 +47,22 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="session")
+def picture() -> Callable[..., Awaitable[None]]:
+    """Keeps what a page looks like, for people: where `BELLHUB_SCREENSHOTS` says, else nowhere."""
+    directory = os.environ.get("BELLHUB_SCREENSHOTS")
+
+    async def keep(page: Page, name: str, *, whole: bool = False) -> None:
+        if not directory:
+            return
+        if whole:  # not by `full_page`, which leaves out what is drawn only on the screen
+            size = await page.evaluate("({ width: innerWidth, height: document.documentElement.scrollHeight })")
+            await page.set_viewport_size(size)
+        await page.screenshot(path=Path(directory, f"{name}.png"))
+
+    return keep
+
+
+@pytest.fixture(scope="session")
 def axe() -> Callable[[Page], Awaitable[list[str]]]:
     """Asks axe-core what is wrong with a page as it is now: a line for each fault, best practice included."""
     source = (files("axe_playwright_python") / "axe.min.js").read_text()

@@ -273,16 +273,21 @@ async def test_the_keyboard_alone_signs_in_looks_up_and_ends_a_session(locked: D
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing(locked: Desk, axe: Callable[[Page], Awaitable[list[str]]], scheme: str) -> None:
+async def test_axe_finds_nothing(
+    locked: Desk, axe: Callable[[Page], Awaitable[list[str]]], picture: Callable[..., Awaitable[None]], scheme: str
+) -> None:
     user = f"moe-{scheme}"
     socket = await locked.hub.connect(user)
-    await locked.hub.send(user, "hello", body="with a body")
+    await locked.hub.send(user, "Your order has shipped", body="Order 12345 left our warehouse.")
     await locked.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     assert await axe(locked.page) == []
     await locked.open()
     await locked.look_up(user)
     await expect(locked.sessions).to_have_count(1)
     await expect(locked.reasons).to_have_count(1)
+    for width in (1440, 360):
+        await locked.page.set_viewport_size({"width": width, "height": 900})
+        await picture(locked.page, f"console-{width}-{scheme}", whole=True)
     await locked.page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
     for width in (1440, 360):
         await locked.page.set_viewport_size({"width": width, "height": 900})

@@ -428,15 +428,22 @@ async def test_axe_finds_nothing(demo: Demo, axe: Callable[[Page], Awaitable[lis
     assert await axe(demo.page) == []
 
 
-async def test_the_page_fits_the_window_and_its_text_can_be_read(demo: Demo) -> None:
-    await demo.send("one")
-    await demo.badges("1")
+async def test_the_page_fits_the_window_and_its_text_can_be_read(
+    demo: Demo, picture: Callable[..., Awaitable[None]]
+) -> None:
+    for category in ("system.broadcast", "order.updated", "chat.mention"):
+        await demo.page.get_by_role("radio", name=category).check()
+        await demo.page.get_by_role("button", name="Send", exact=True).click()
+        await expect(demo.note).to_contain_text("ms, Phone")
+    await demo.badges("3")
     await demo.phone.press("Cut network")
+    await demo.inbox_tab.click()
     for width, scheme in itertools.product((360, 800, 1440), ("light", "dark")):
         await demo.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
         await demo.page.set_viewport_size({"width": width, "height": 900})
         assert await demo.page.evaluate("document.documentElement.scrollWidth") == width
         assert await demo.page.evaluate(FAINT) == [], (width, scheme)
+        await picture(demo.page, f"demo-{width}-{scheme}", whole=True)
     await demo.phone.press("Mend network")
 
 

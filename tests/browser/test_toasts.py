@@ -285,6 +285,35 @@ async def test_reduced_motion_is_obeyed(shop: Opens) -> None:
         await expect(toasts(one)).to_have_css("animation-name", name)
 
 
+@pytest.mark.parametrize("look", ["light", "dark", "rtl", "phone"])
+async def test_toasts_are_inside_the_window_beside_the_edge_where_lines_end(
+    shop: Opens, look: str, picture: Callable[..., Awaitable[None]]
+) -> None:
+    width = 360 if look == "phone" else 900
+    ann = await shop(
+        viewport={"width": width, "height": 600},
+        color_scheme="dark" if look == "dark" else "light",
+        has_touch=look == "phone",
+        device_scale_factor=2,
+        direction="rtl" if look == "rtl" else "ltr",
+    )
+    await ann.send("Payment failed", body="The card ending in 4242 was declined.", priority="high", url="/orders/2")
+    sender = {"id": "u1", "type": "user", "name": "Ada Lovelace"}
+    await ann.send("Ada Lovelace mentioned you", body="“Could you look at this before we publish?”", sender=sender)
+    await expect(toasts(ann)).to_have_count(2)
+    await ann.page.evaluate(
+        "Promise.all(document.querySelector('notification-toasts').shadowRoot.getAnimations().map((a) => a.finished))"
+    )
+    await picture(ann.page, f"toasts-{look}")
+    for toast in await toasts(ann).all():
+        box = await toast.bounding_box()
+        assert box is not None
+        left = 16 if look == "rtl" else width - 16 - box["width"]
+        assert abs(box["x"] - left) < 1
+        assert box["y"] > 0
+        assert box["y"] + box["height"] <= 600
+
+
 # ---- the title ---------------------------------------------------------------------------------------
 
 

@@ -30,13 +30,15 @@ log = logging.getLogger("bellhub.announcements")
 MOST = 100
 """Announcements of a project that are scheduled or published, and not over."""
 KEPT = 1000
-"""All that a project keeps; of those that are over, the first ones are forgotten for new ones."""
+"""All that a project keeps; of those that are over, else withdrawn, the first ones are forgotten for new ones."""
+GONE = 10_000
+"""Withdrawn ones that are not over, beyond those: only their numbers are kept, for feeds that may hold them."""
 AHEAD_DAYS = 366
 """How far ahead one may be scheduled."""
 DAY_US = 24 * 3600 * 1_000_000
 RETRY_S = 1.0
 """Before a store that did not tell what is live is asked again."""
-_PARTS = ("docs", "index", "due", "published", "withdrawn", "ends", "top")
+_PARTS = ("docs", "index", "due", "published", "withdrawn", "ends", "gone", "top")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Announcements:
         keys, args = operands(once, announcements(project, "top"))
         document = f"{channel} {dumps({'content': content, 'entry': entry})}"
         args |= {"id": announcement_id, "doc": document, "publish_us": publish, "expires_us": expires}
-        args |= {"days": self._days, "ahead_days": AHEAD_DAYS, "most": MOST, "kept": KEPT}
+        args |= {"days": self._days, "ahead_days": AHEAD_DAYS, "most": MOST, "kept": KEPT, "gone_most": GONE}
         reply = await self._run("announcement_create", project, keys, args)
         if reply[0] == b"ok":
             await self._spread(project)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hub.announcements import Live
+from hub.announcements import Live, Op
 from hub.engine import Engine, text
 from hub.errors import unavailable
 from hub.idempotency import Idempotency, operands, parse
@@ -41,6 +41,8 @@ REPLAY_BYTES = 1024 * 1024
 DAY_MS = 24 * 3600 * 1000
 BROUGHT = 20
 """Announcements that one script brings into a feed: what it costs others is as bounded as a page."""
+WITHDRAWN = 500
+"""All that one script does to a feed, withdrawals included: of most of those the feed holds nothing."""
 _BRINGS = 3
 """How often a request is told that the feed is behind again, before it is sent away."""
 
@@ -238,7 +240,7 @@ class Store:
             return
         if since is None:
             since = int(await self._engine.call("HGET", feed.user.meta, f"announced:{feed.channel}") or 0)
-        while ops := self.live.after(feed, since)[:BROUGHT]:
+        while ops := _at_once(self.live.after(feed, since)):
             rest = [part for op in ops for part in (op.number, op.id, op.expires, op.topic, op.body)]
             # One after the other: what is brought from the middle on would leave out what comes before.
             keys, args = {"source": feed.user.meta}, {"since": since, "sourced": ""}
@@ -408,6 +410,16 @@ def _entries(flat: list[bytes]) -> tuple[Entry, ...]:
 def _entry(entry_id: str, score: str, body: str, packed: str) -> Entry:
     times = [int(part) if part else 0 for part in packed.split("|", 6)[:6]]
     return Entry(entry_id, body, int(score), *times)
+
+
+def _at_once(ops: Sequence[Op]) -> Sequence[Op]:
+    """What one script does, of what a feed misses."""
+    brought = 0
+    for at, op in enumerate(ops[:WITHDRAWN]):
+        brought += bool(op.body)
+        if brought > BROUGHT:
+            return ops[:at]
+    return ops[:WITHDRAWN]
 
 
 def _marked(reply: list[Any]) -> Marked:

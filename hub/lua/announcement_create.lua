@@ -1,7 +1,7 @@
 -- Store an announcement; it is published now, or when `publish_us` comes. It is over at `expires_us`, or after the days
--- that a feed remembers (0: none was said); of those that are over the first ones are forgotten.
+-- that a feed remembers (0: none was said); of those that are over, else withdrawn, the first ones are forgotten.
 -- uses: announcements once
--- args: id doc publish_us:int expires_us:int days:int ahead_days:int most:int kept:int
+-- args: id doc publish_us:int expires_us:int days:int ahead_days:int most:int kept:int gone_most:int
 -- returns: {'ok', ...as shown} | {'recalled', answer} | {'idempotency_key_reused'} | {'past', field, start} |
 --   {'far', field, start, days} | {'limit', most}
 
@@ -22,7 +22,17 @@ end
 if live >= most then return {'limit', tostring(most)} end
 if redis.call('HLEN', docs) >= kept then
   local over = redis.call('ZRANGEBYSCORE', ends, '-inf', digits(now), 'LIMIT', 0, 1)[1]
-  if not over then return {'limit', tostring(kept)} end
+  if not over then
+    redis.call('ZREMRANGEBYSCORE', gone, '-inf', digits(now))
+    over = redis.call('ZRANGE', withdrawn, 0, 0)[1]
+    if not over then return {'limit', tostring(kept)} end
+    if redis.call('ZCARD', gone) >= gone_most then return {'limit', tostring(kept + gone_most)} end
+    local channel = string.match(redis.call('HGET', docs, over) or '', '^%S+')
+    if channel and redis.call('ZSCORE', published, over) then
+      local row = digits(tonumber(redis.call('ZSCORE', withdrawn, over))) .. ' ' .. over .. ' ' .. channel
+      redis.call('ZADD', gone, redis.call('ZSCORE', ends, over), row)
+    end
+  end
   redis.call('HDEL', docs, over)
   for _, times in ipairs({index, due, published, withdrawn, ends}) do redis.call('ZREM', times, over) end
 end

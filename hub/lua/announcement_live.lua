@@ -20,6 +20,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', ends, '(' .. digits(now), '+inf'
     for _, value in ipairs(row) do reply[#reply + 1] = value end
   end
 end
+local left = redis.call('ZRANGEBYSCORE', gone, '(' .. digits(now), '+inf', 'WITHSCORES')
+for i = 1, #left, 2 do
+  local number, id, channel = string.match(left[i], '^(%S+) (%S+) (%S+)$')
+  for _, value in ipairs({number, id, digits(tonumber(left[i + 1])), channel, ''}) do reply[#reply + 1] = value end
+end
 reply[5] = (redis.call('GET', top) or '0') .. '-' .. #reply
 if reply[5] == knows then return {'same', reply[2], reply[3], reply[4], reply[5]} end
 return reply

@@ -544,6 +544,33 @@ async def test_of_those_that_are_over_the_first_are_forgotten(
     assert redis_server.client.zcard(keys.announcements("default", "ends")) == 3
 
 
+async def test_withdrawn_ones_are_forgotten_too_and_yet_leave_the_feeds_that_hold_them(
+    here: Side, there: Side, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, number in (("KEPT", 3), ("GONE", 2)):
+        monkeypatch.setattr(module, name, number)
+    monkeypatch.setattr("hub.store.WITHDRAWN", 2)
+    first = await here.announce()
+    assert await here.ids() == [first.id]
+    planned = await here.announce(publish_at=timestamp(store_us(redis_server) + DAY_US))
+    await here.withdraw(planned)
+    made = []
+    for n in range(4):  # forgotten, in this order: what was only planned, of which nothing stays; the first; the second
+        made.append(await here.announce(str(n)))
+        await here.withdraw(made[-1] if n else first)
+    left = [one.id for one in (await here.announcements.page("default", Window())).items]
+    assert left == [made[3].id, made[2].id, made[0].id]
+    assert (await refusal(here.announcements.get("default", first.id))).code is Code.NOT_FOUND
+    await there.look()
+    assert await there.ids() == [made[0].id], "the first one left the feed"
+    assert await there.ids(BOB.feed("inbox")) == [made[0].id]
+    assert (await refusal(here.announce())).code is Code.LIMIT
+    gone = keys.announcements("default", "gone")
+    redis_server.client.zadd(gone, dict.fromkeys(redis_server.client.zrange(gone, 0, 0), 1))  # its end has come
+    await here.announce()
+    assert redis_server.client.zcard(gone) == 2
+
+
 # ---- once --------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 -- What a project has announced. `docs` holds each announcement (`<channel> <JSON>`), and these sorted sets when (µs) it
 -- was made (`index`), is to be published (`due`, while it is not), was `published`, was `withdrawn`, is over (`ends`).
--- keys: docs index due published withdrawn ends top
+-- Of a withdrawn one that is forgotten `gone` keeps what feeds need, until it is over: `<number> <id> <channel>`.
+-- keys: docs index due published withdrawn ends gone top
 
 local function digits(number)  -- tostring would turn µs into 1.79e+15
   return string.format('%.0f', number)

@@ -36,7 +36,7 @@ svg { display: block; margin: auto; width: 1.25em; fill: none; stroke: currentCo
 .badge { position: absolute; top: 1px; inset-inline-start: 55%; min-width: 1.2rem; padding-inline: 0.25rem; border-radius: 2rem; font-size: 0.7rem; font-weight: 600; line-height: 1.2rem; text-align: center; color: var(--bell-badge-text, #fff); background: var(--bell-badge, #d92d20); }
 .dot { position: absolute; top: 0.5rem; inset-inline-end: 0.55rem; width: 0.5rem; height: 0.5rem; border-radius: 50%; background: var(--_accent); }
 .panel { flex: 1; display: flex; flex-direction: column; min-width: 0; background: var(--_surface); overflow: hidden; }
-.panel[popover] { max-height: min(var(--bell-height, 36rem), var(--room)); border-radius: var(--_radius); box-shadow: var(--bell-shadow, 0 0 0 1px var(--_line), 0 20px 40px -8px #0006); animation: rise 0.16s; }
+.panel[popover] { max-height: min(var(--bell-height, 36rem), var(--room)); border-radius: var(--_radius); box-shadow: var(--bell-shadow, 0 0 0 1px var(--_line), 0 20px 40px -8px #0006); }
 .header { padding: 1rem 1.25rem 0.75rem; border-bottom: 1px solid var(--_line); }
 .head, [role=toolbar] { display: flex; flex-wrap: wrap; align-items: center; gap: 0.25rem; }
 .head { margin-inline-end: -0.6rem; }
@@ -49,7 +49,7 @@ h2 { flex: 1; margin: 0; font-size: 1.125rem; font-weight: 600; outline: 0; }
 .scroll { flex: 1; min-height: 9rem; overflow-y: auto; overscroll-behavior: contain; }
 .edge { display: block; height: 1px; margin-top: -1px; visibility: hidden; }
 .end { height: 24rem; margin-top: -24rem; }
-.pill { position: sticky; z-index: 1; top: 0.6rem; display: block; margin: 0.6rem auto -2.6rem; padding: 0 0.9rem; height: 2rem; border-radius: 2rem; font-weight: 600; color: var(--_surface); background: var(--_accent); animation: rise 0.16s; }
+.pill { position: sticky; z-index: 1; top: 0.6rem; display: block; margin: 0.6rem auto -2.6rem; padding: 0 0.9rem; height: 2rem; border-radius: 2rem; font-weight: 600; color: var(--_surface); background: var(--_accent); }
 .pill::before { content: "↑ "; }
 ul { list-style: none; margin: 0; padding: 0; }
 li { position: relative; display: flex; content-visibility: auto; contain-intrinsic-size: auto 5rem; }
@@ -63,7 +63,7 @@ li:not(.unread) > .dot { visibility: hidden; }
 .face { flex: none; display: grid; place-items: center; width: 2.25rem; height: 2.25rem; border-radius: 50%; overflow: hidden; font-size: 0.8rem; font-weight: 600; color: var(--_accent); background: #8883; }
 img { width: 100%; }
 .what { flex: 1; min-width: 0; overflow-wrap: anywhere; }
-.what > * { display: block; text-align: match-parent; }
+.what > * { display: block; text-align: match-parent; text-align: -webkit-match-parent; }
 .unread .title { font-weight: 600; }
 .text, time, .away, .empty { color: var(--_muted); }
 .text { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; }
@@ -81,12 +81,12 @@ button.off[data-verb] { display: none; }
 }
 :host(notification-toasts) { display: contents; }
 .toasts { bottom: 1rem; inset-inline-end: 1rem; max-height: calc(100% - 2rem); overflow-y: auto; }
-.toasts li { margin-bottom: 0.6rem; border: 1px solid var(--_line); border-radius: var(--_radius); background: var(--_surface); animation: rise 0.16s; }
+.toasts li { margin-bottom: 0.6rem; border: 1px solid var(--_line); border-radius: var(--_radius); background: var(--_surface); }
 .skeleton { padding: 0.25rem 1.25rem; animation: appear 0s 0.15s both; }
 .skeleton i { display: block; height: 2.5rem; margin-block: 1rem; border-radius: 2rem; background: var(--_line); }
 .empty { display: grid; justify-items: center; gap: 0.25rem; padding: 3rem 2rem; text-align: center; }
 .empty strong { color: var(--_text); }
-.note { display: flex; align-items: center; justify-content: space-between; gap: 0.6rem; margin: 0.6rem; padding: 0.6rem; padding-inline-start: 1.25rem; border-radius: 0.6rem; color: var(--_surface); background: var(--_text); animation: rise 0.16s; }
+.note { display: flex; align-items: center; justify-content: space-between; gap: 0.6rem; margin: 0.6rem; padding: 0.6rem; padding-inline-start: 1.25rem; border-radius: 0.6rem; color: var(--_surface); background: var(--_text); }
 .note * { color: inherit; outline-color: currentColor; overflow-wrap: anywhere; }
 .note .plain:hover { background: none; }
 .away { padding: 0.6rem 1.25rem; border-top: 1px solid var(--_line); animation: unfold 0s 2.5s both; }
@@ -97,8 +97,8 @@ button.off[data-verb] { display: none; }
   .panel[popover] { inset: auto 0 0 !important; width: 100%; max-height: 85dvh; border-radius: var(--_radius) var(--_radius) 0 0; }
   .panel::backdrop { background: #0006; }
 }
-@media (prefers-reduced-motion) {
-  .panel, .pill, .note, .toasts li { animation: none !important; }
+@media (prefers-reduced-motion: no-preference) {
+  .panel[popover], .pill, .note, .toasts li { animation: rise 0.16s; }
 }
 @media (prefers-contrast: more) {
   :host { --_muted: var(--_text); --_line: var(--_text); }

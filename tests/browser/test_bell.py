@@ -760,3 +760,13 @@ async def test_nothing_of_the_panel_is_cut_off(shop: Opens, look: str, picture: 
           .filter(({left, right}) => left < 0 || right > innerWidth + 0.5).length"""
     )
     assert wide == 0
+    # Text of another direction begins in its own way, but at the same edge.
+    starts = await ann.element.locator("li").first.evaluate(
+        """(row, side) => [...row.querySelectorAll(".title, time")].map((element) => {
+          const text = new Range();
+          text.selectNodeContents(element);
+          return Math.round(text.getBoundingClientRect()[side]);
+        })""",
+        "right" if rtl else "left",
+    )
+    assert len(set(starts)) == 1

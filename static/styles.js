@@ -36,7 +36,7 @@ svg { display: block; margin: auto; width: 1.25em; fill: none; stroke: currentCo
 .badge { position: absolute; top: 1px; inset-inline-start: 55%; min-width: 1.2rem; padding-inline: 0.25rem; border-radius: 2rem; font-size: 0.7rem; font-weight: 600; line-height: 1.2rem; text-align: center; color: var(--bell-badge-text, #fff); background: var(--bell-badge, #d92d20); }
 .dot { position: absolute; top: 0.5rem; inset-inline-end: 0.55rem; width: 0.5rem; height: 0.5rem; border-radius: 50%; background: var(--_accent); }
 .panel { flex: 1; display: flex; flex-direction: column; min-width: 0; background: var(--_surface); overflow: hidden; }
-.panel[popover] { max-height: min(var(--bell-height, 36rem), var(--room)); border-radius: var(--_radius); box-shadow: var(--bell-shadow, 0 0 0 1px var(--_line), 0 20px 40px -8px #0006); }
+.panel[popover] { max-height: min(var(--bell-height, 36rem), var(--room)); border-radius: var(--_radius); box-shadow: var(--bell-shadow, 0 0 0 1px var(--_line), 0 20px 40px -8px #0004); }
 .header { padding: 1rem 1.25rem 0.75rem; border-bottom: 1px solid var(--_line); }
 .head, [role=toolbar] { display: flex; flex-wrap: wrap; align-items: center; gap: 0.25rem; }
 .head { margin-inline-end: -0.6rem; }
@@ -49,16 +49,16 @@ h2 { flex: 1; margin: 0; font-size: 1.125rem; font-weight: 600; outline: 0; }
 .scroll { flex: 1; min-height: 9rem; overflow-y: auto; overscroll-behavior: contain; }
 .edge { display: block; height: 1px; margin-top: -1px; visibility: hidden; }
 .end { height: 24rem; margin-top: -24rem; }
-.pill { position: sticky; z-index: 1; top: 0.6rem; display: block; margin: 0.6rem auto -2.6rem; padding: 0 0.9rem; height: 2rem; border-radius: 2rem; font-weight: 600; color: var(--_surface); background: var(--_accent); }
+.pill { position: sticky; z-index: 1; top: 0.6rem; display: block; margin: 0.6rem auto -2.6rem; padding: 0 1rem; height: 2rem; border-radius: 2rem; font-weight: 600; color: var(--_surface); background: var(--_accent); }
 .pill::before { content: "↑ "; }
 ul { list-style: none; margin: 0; padding: 0; }
 li { position: relative; display: flex; content-visibility: auto; contain-intrinsic-size: auto 5rem; }
 li + li { border-top: 1px solid var(--_line); }
 li.new { background: var(--_new); }
 li:hover { background: var(--_hover); }
-li > .dot { top: 1.95rem; inset-inline: 0.45rem auto; }
+li > .dot { top: 2rem; inset-inline: 0.45rem auto; }
 li:not(.unread) > .dot { visibility: hidden; }
-.main { flex: 1; min-width: 0; display: flex; gap: 0.75rem; padding: 0.95rem 1.25rem; color: inherit; text-decoration: none; }
+.main { flex: 1; min-width: 0; display: flex; gap: 0.75rem; padding: 1rem 1.25rem; color: inherit; text-decoration: none; }
 .main:focus-visible { outline-offset: -3px; }
 .face { flex: none; display: grid; place-items: center; width: 2.25rem; height: 2.25rem; border-radius: 50%; overflow: hidden; font-size: 0.8rem; font-weight: 600; color: var(--_accent); background: #8883; }
 img { width: 100%; }

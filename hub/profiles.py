@@ -273,8 +273,10 @@ def unreachable(profile: Profile, channel: Channel) -> Profile:
     return replace(profile, settings={key: value for key, value in profile.settings.items() if key != channel.id})
 
 
-def pushed(profile: Profile, channel: Channel, push: Push, now: int) -> Profile:
-    """With one more push subscription, or with another endpoint for a known identifier. Raises `Refused`."""
+def pushed(profile: Profile, channel: Channel, push: Push, now: int, by: str = "") -> Profile:
+    """With one more push subscription, or with another endpoint for a known identifier. `by` names the request, for
+    when it comes again. Raises `Refused`.
+    """
     if channel.type != "web_push":
         message = f"channel {channel.handle!r} is {channel.type}; only web_push channels have subscriptions"
         raise refused([fault(("settings",), message, "channel_type")])
@@ -286,7 +288,15 @@ def pushed(profile: Profile, channel: Channel, push: Push, now: int) -> Profile:
         message = f"{len(known)} subscriptions of this user on this channel, at most {PUSHES}"
         raise refused([fault(("identifier",), message, "too_many")])
     record = _record(known.get(push.identifier), settings, now)
+    if by and push.identifier not in known:
+        record["by"] = by
     return replace(profile, push=profile.push | {channel.id: known | {push.identifier: record}})
+
+
+def push_known(profile: Profile, channel: Channel, identifier: str, by: str) -> bool:
+    """Whether there was a push subscription before the request `by` made it, or this is another request."""
+    known = profile.push.get(channel.id, {}).get(identifier)
+    return known is not None and not (by and known.get("by") == by)
 
 
 def unpushed(profile: Profile, channel: Channel, identifier: str) -> Profile:

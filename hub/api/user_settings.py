@@ -7,10 +7,11 @@ from starlette.routing import Route
 from hub import profiles
 from hub.api.callers import Caller
 from hub.api.dialects import answer
-from hub.api.doors import Door, Once
+from hub.api.doors import Door, Once, once_of
 from hub.api.requests import read_json
 from hub.bodies import read_body
 from hub.frames import dumps
+from hub.keys import digest
 from hub.profiles import Profile
 from hub.users import Users
 
@@ -88,12 +89,14 @@ class UserSettingsApi:
         """Remembers a push subscription, 201; a known identifier gets the new settings, 200."""
         channel = caller.channel(request.path_params["channel_id"])
         push = read_body(profiles.Push, await read_json(request))
+        once = once_of(request)
+        by = digest(once.record, once.digest) if once else ""
         known = False
 
         def put(profile: Profile, now: int) -> Profile:
             nonlocal known  # as it was when the change that counts was made
-            known = push.identifier in profile.push.get(channel.id, {})
-            return profiles.pushed(profile, channel, push, now)
+            known = profiles.push_known(profile, channel, push.identifier, by)
+            return profiles.pushed(profile, channel, push, now, by)
 
         profile, _ = await self._users.change(caller.project.id, _name(caller), put)
         return answer(dumps(profiles.push_of(profile, channel, push.identifier)), 200 if known else 201)

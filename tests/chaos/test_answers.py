@@ -79,7 +79,7 @@ CASES = {
     "push subscription": Case(
         "/user/v1/channels/browser/subscriptions",
         {"identifier": "x", "settings": {"endpoint": "https://push.example/x", "p256dh": "p", "auth": "a"}},
-        200,
+        201,
         lambda redis: "push.example" in (redis.hget(keys.profiles("default"), "ann") or ""),
         steps=True,
     ),

@@ -6,7 +6,6 @@ import re
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -27,14 +26,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest.fixture
 def hub(shared_hub: RunningHub) -> RunningHub:
     return shared_hub
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def http(hub: RunningHub, ann: str) -> AsyncIterator[Http]:
-    """Ann's requests."""
-    async with hub.http() as client:
-        client.headers.update(hub.user_headers(ann))
-        yield client
 
 
 def titles_of(page: Any) -> list[str]:

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from starlette.routing import Mount, Route
 
 from hub.app import Hub, create_app
@@ -27,14 +26,6 @@ MARKED = re.compile(rb"\*\d+\r\n\$2\r\nok\r\n\$\d+\r\n\d{16,}-\d+\r\n:\d+\r\n:\d
 @pytest.fixture
 def hub(shared_hub: RunningHub) -> RunningHub:
     return shared_hub
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def http(hub: RunningHub, ann: str) -> AsyncIterator[Http]:
-    """Ann's requests."""
-    async with hub.http() as client:
-        client.headers.update(hub.user_headers(ann))
-        yield client
 
 
 Ask = Callable[[Http, str, list[str]], Awaitable[Response]]

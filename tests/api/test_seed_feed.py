@@ -9,12 +9,11 @@ import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import jwt
 import pytest
-import pytest_asyncio
 
 from hub.auth import new_secret_key, new_signing_key, sign
 from hub.keys import User
@@ -31,14 +30,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest.fixture
 def hub(shared_hub: RunningHub) -> RunningHub:
     return shared_hub
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def http(hub: RunningHub, ann: str) -> AsyncIterator[Http]:
-    """Ann's requests."""
-    async with hub.http() as client:
-        client.headers.update(hub.user_headers(ann))
-        yield client
 
 
 # ---- Idempotent Semantics, Invalid Operations --------------------------------------------------------

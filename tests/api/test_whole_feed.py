@@ -3,11 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from hub.keys import User
 from hub.model import START, timestamp
@@ -24,14 +22,6 @@ COUNTS = ("unseen", "unread", "total")
 @pytest.fixture
 def hub(shared_hub: RunningHub) -> RunningHub:
     return shared_hub
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def http(hub: RunningHub, ann: str) -> AsyncIterator[Http]:
-    """Ann's requests."""
-    async with hub.http() as client:
-        client.headers.update(hub.user_headers(ann))
-        yield client
 
 
 async def counts(http: Http) -> dict[str, Any]:

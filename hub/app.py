@@ -350,7 +350,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
     user_apis, admin_apis = ("/user/v1", "/api/user/v1"), ("/admin/v1", "/api/admin/v1")
     browsers = (*user_apis, "/v1/messaging")
     middleware.append(Middleware(Cors, allowed=hub.identity.page_allowed, prefixes=browsers))
-    apis = dict.fromkeys(user_apis + admin_apis, envelope) | {"/v1": messaging_envelope}
+    apis = dict.fromkeys(user_apis + admin_apis, envelope) | {"/v1/messaging": messaging_envelope}
     unknown = no_such_operation(apis)
     app = Starlette(
         routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers={HTTPException: unknown}

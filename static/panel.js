@@ -7,7 +7,7 @@ import { say } from "./announce.js";
 import { icon, make, set } from "./dom.js";
 import { mark } from "./inbox.js";
 import { filtered, Reading } from "./reading.js";
-import { Row, titleOf } from "./row.js";
+import { onRowClick, Row, titleOf } from "./row.js";
 import { MINUTE } from "./time.js";
 
 /** How long it must be looked at to be seen, ms. */
@@ -21,7 +21,7 @@ const PAGE = 100;
 
 /** @typedef {import("./reading.js").Filter} Filter */
 /** @typedef {import("./element.js").BellElement} BellElement */
-/** @typedef {"read" | "archive" | "unarchive"} Verb */
+/** @typedef {import("./row.js").Verb} Verb */
 /** @type {Filter[]} */
 const FILTERS = ["all", "unread", "archived"];
 /** @type {ReturnType<Reading["take"]>} */
@@ -106,7 +106,7 @@ export class Panel {
     this.#all.onclick = () => this.markAllRead();
     this.#pill.onclick = () => this.#reveal();
     this.#noteAct.onclick = () => (this.#undo ? this.#takeBack() : this.#host.current?.connect());
-    this.#list.onclick = this.#list.onauxclick = (/** @type {MouseEvent} */ event) => this.#clicked(event);
+    onRowClick(this.#list, host, (verb, entry) => this.#mark(verb, entry));
     this.#list.addEventListener("focusin", (/** @type {any} */ { target }) => this.#reach(rowOf(target)?.entry.id));
     this.element.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#key(event));
     this.#observer = new IntersectionObserver((changes) => this.#sight(changes));
@@ -388,31 +388,17 @@ export class Panel {
 
   // ---- marks ----------------------------------------------------------------------------------------
 
-  #clicked(/** @type {MouseEvent} */ event) {
-    const target = /** @type {HTMLElement} */ (event.target);
-    const row = rowOf(target);
-    const verb = /** @type {HTMLElement | null} */ (target.closest("[data-verb]"))?.dataset.verb;
-    const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
-    if (!row || event.button > 1) return;
-    if (verb) return void (event.button === 0 && this.#mark(/** @type {Verb} */ (verb), row.entry));
-    if (!target.closest(".main") || (event.button === 1 && !row.linked)) return;
-    const { entry } = row;
-    if (!entry.clicked_at) this.#send("click", entry.id);
-    // Another tab or window is the browser's business: only a plain click can be taken over by the page.
-    if (plain && !this.#host.clicked(entry, row.linked)) event.preventDefault();
-  }
-
   #mark(/** @type {Verb} */ verb, /** @type {any} */ entry) {
     if (verb === "read" && entry.read_at) return;
     this.#send(verb, entry.id);
-    if (verb === "read") return;
+    if (verb === "read" || verb === "click") return;
     const { t } = this.#host.look;
     this.#say(`${t(`${verb}Done`)}: ${titleOf(entry)}`, { verb: OPPOSITE[verb], id: entry.id });
     this.draw();
     say(`${t(`${verb}Done`)}. ${t("undoKey")}`);
   }
 
-  #send(/** @type {Verb | "click"} */ verb, /** @type {string} */ id) {
+  #send(/** @type {Verb} */ verb, /** @type {string} */ id) {
     this.#locally(verb, (entry) => entry.id === id);
     this.#host.current?.mark(verb, [id]);
     this.draw();

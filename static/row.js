@@ -99,6 +99,29 @@ export class Row {
   }
 }
 
+/** @typedef {"read" | "click" | "archive" | "unarchive"} Verb */
+
+/**
+ * Clicks in a list of rows mark, and follow a link unless the page takes that over.
+ * @param {any} list
+ * @param {{clicked(entry: any, follows: boolean): boolean}} host
+ * @param {(verb: Verb, entry: any) => void} mark
+ */
+export function onRowClick(list, host, mark) {
+  list.onclick = list.onauxclick = (/** @type {any} */ event) => {
+    const { target, button } = event;
+    const row = target.closest("li")?.row;
+    const { verb } = target.closest("[data-verb]")?.dataset ?? {};
+    if (verb) return void (button || mark(verb, row.entry));
+    if (!target.closest(".main") || button > +row.linked) return;
+    const { entry } = row;
+    if (!entry.clicked_at) mark("click", entry);
+    // Another tab or window is the browser's business: only a plain click can be taken over by the page.
+    const plain = button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+    if (plain && !host.clicked(entry, row.linked)) event.preventDefault();
+  };
+}
+
 /** By the page; where it fails, or leaves it to us: nothing. */
 function drawn(/** @type {Look["render"]} */ render, /** @type {any} */ entry) {
   try {

@@ -8,7 +8,7 @@ import { make, set } from "./dom.js";
 import { BellElement } from "./element.js";
 import { watched } from "./panel.js";
 import { safeLink } from "./reading.js";
-import { Row, titleOf } from "./row.js";
+import { onRowClick, Row, titleOf } from "./row.js";
 
 /** A toast stays this long, and as long again after somebody has pointed at one or has the focus there, ms. */
 const STAY_MS = 6000;
@@ -16,6 +16,10 @@ const MOST = 3;
 const BUSY = ":hover, :focus-within";
 /** A Web Lock that every tab shares while it is looked at: it ends with the tab, however that ends. */
 const LOOKED_AT = "bellhub:visible";
+
+/** The system is told of three at once, then of one in this time, ms: of the others badge and list will tell. */
+const EACH_MS = 2000;
+let due = 0;
 
 let leave = (/** @type {unknown} */ _) => {};
 
@@ -43,7 +47,7 @@ export class NotificationToasts extends BellElement {
     super();
     this.shadowRoot?.append(this.#box);
     this.addEventListener("focusin", ({ relatedTarget }) => (this.#from = relatedTarget ?? this.#from));
-    this.#list.onclick = this.#list.onauxclick = (/** @type {MouseEvent} */ event) => this.#clicked(event);
+    onRowClick(this.#list, this, (verb, { id }) => this.current?.mark(verb, [id]));
   }
 
   connectedCallback() {
@@ -102,29 +106,18 @@ export class NotificationToasts extends BellElement {
     }, STAY_MS);
   }
 
-
   #key = (/** @type {KeyboardEvent} */ { key }) => {
     if (key === "Escape") this.draw(true);
   };
-
-  #clicked(/** @type {MouseEvent} */ event) {
-    const target = /** @type {any} */ (event.target);
-    const row = target.closest("li")?.row;
-    const verb = target.closest("[data-verb]")?.dataset.verb;
-    const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
-    if (!row || event.button > 1) return;
-    if (verb) return void (event.button === 0 && this.current?.mark(verb, [row.entry.id]));
-    if (!target.closest(".main") || (event.button === 1 && !row.linked)) return;
-    const { entry } = row;
-    this.current?.mark("click", [entry.id]);
-    if (plain && !this.clicked(entry, row.linked)) event.preventDefault();
-  }
 
   /** One for all tabs: by the one that has the socket, if nobody looks at any. Unallowed ones are not shown by the browser. */
   async #desktop(/** @type {any} */ entry) {
     if (!this.hasAttribute("desktop") || this.snapshot.role === "follower") return;
     const { held } = await navigator.locks.query();
     if (held?.some(({ name }) => name === LOOKED_AT)) return;
+    const now = Date.now();
+    if (due > now + 2 * EACH_MS) return;
+    due = Math.max(due, now) + EACH_MS;
     const shown = new Notification(titleOf(entry), { body: entry.data.body, tag: entry.id });
     shown.onclick = () => {
       shown.close();
@@ -138,7 +131,6 @@ export class NotificationToasts extends BellElement {
 
 /** What this module has put before the title. */
 let prefix = "";
-let count = 0;
 /** The bell that has its count in the title. @type {Bell | undefined} */
 let counting;
 /** @type {MutationObserver | undefined} */
@@ -146,6 +138,7 @@ let observer;
 
 function write() {
   const { title } = document;
+  const count = counting?.snapshot.counts.unseen;
   const own = title.startsWith(prefix) ? title.slice(prefix.length).trimStart() : title;
   prefix = count ? `(${count})` : "";
   const wanted = `${prefix} ${own}`.trim();
@@ -163,7 +156,6 @@ export function countInTitle(bell) {
   const wanted = bell.isConnected && bell.hasAttribute("title-count");
   if (!wanted && counting !== bell) return;
   counting = wanted ? bell : undefined;
-  count = wanted ? bell.snapshot.counts.unseen : 0;
   observer ??= new MutationObserver(write);
   observer.observe(document.head, { childList: true, subtree: true, characterData: true });
   write();

@@ -39,7 +39,7 @@ def no_such_operation(dialects: Mapping[str, Dialect]) -> Callable[[Request, Exc
     def handler(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         path = request.scope["path"].removeprefix(request.state.root)
-        dialect = next((dialect for prefix, dialect in dialects.items() if f"{path}/".startswith(f"{prefix}/")), None)
+        dialect = next((dialect for prefix, dialect in dialects.items() if path.startswith(f"{prefix}/")), None)
         if dialect is None or error.status_code not in (404, 405):
             return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
         shown = path[:100]

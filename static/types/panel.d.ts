@@ -4,7 +4,7 @@
  */
 export type Filter = import("./reading.js").Filter;
 export type BellElement = import("./element.js").BellElement;
-export type Verb = "read" | "archive" | "unarchive";
+export type Verb = import("./row.js").Verb;
 /** Lists that are looked at: what arrives is seen there, and needs no toast. @type {Set<Panel>} */
 export declare const watched: Set<Panel>;
 export declare class Panel {

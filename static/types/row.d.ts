@@ -34,5 +34,16 @@ export declare class Row {
     reach(tabbed: boolean): void;
     remove(): void;
 }
+export type Verb = "read" | "click" | "archive" | "unarchive";
+/** @typedef {"read" | "click" | "archive" | "unarchive"} Verb */
+/**
+ * Clicks in a list of rows mark, and follow a link unless the page takes that over.
+ * @param {any} list
+ * @param {{clicked(entry: any, follows: boolean): boolean}} host
+ * @param {(verb: Verb, entry: any) => void} mark
+ */
+export declare function onRowClick(list: any, host: {
+    clicked(entry: any, follows: boolean): boolean;
+}, mark: (verb: Verb, entry: any) => void): void;
 /** @param {any} entry */
 export declare function titleOf({ data, notiflow_handle }: any): string;

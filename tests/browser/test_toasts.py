@@ -376,6 +376,21 @@ async def test_one_tab_of_hidden_ones_tells_the_system_and_none_while_one_is_loo
     assert [await desktop(tab) for tab in tabs[:2]] == [[order, last], []]
 
 
+async def test_the_system_is_told_of_a_few_of_many_that_come_at_once(shop: Opens) -> None:
+    ann = await shop(desktop=True)
+    await ann.page.clock.install()
+    await ann.visit()
+    await until(ann, "document.querySelector('notification-bell').snapshot.state === 'connected'")
+    await ann.hide(True)
+    sent = await ann.send(*(f"number {number}" for number in range(8)))
+    await until_unseen(ann, 8)
+    await until(ann, "shown.length > 2")
+    await ann.page.clock.fast_forward(7_000)
+    [late] = await ann.send("late")
+    await until(ann, "shown.length > 3")
+    assert await desktop(ann) == [*sent[:3], late]
+
+
 async def test_the_next_leader_goes_on(shop: Opens) -> None:
     first = await shop(desktop=True)
     second = await shop(beside=first, desktop=True)

@@ -216,7 +216,7 @@ async def test_a_finger_has_44_pixels_for_every_control(shop: Opens) -> None:
     small = """(element) => [...element.shadowRoot.querySelectorAll("a, button")]
       .filter((control) => control.checkVisibility())
       .map((control) => [control.part.value, control.getBoundingClientRect()])
-      .filter(([, { width, height }]) => width < 44 || height < 44).map(([part]) => part)"""
+  XX.map(([part]) => part)"""
     toasts = ann.page.locator("notification-toasts")
     await ann.send("one", url="/orders/1")
     await ann.named("Notifications, 1 new")
@@ -404,5 +404,5 @@ async def test_a_time_that_is_shown_goes_on(shop: Opens) -> None:
     await ann.open_panel()
     time = ann.rows.first.locator("time")
     await expect(time).to_have_text("now")
-    await ann.page.clock.run_for(180_000)
+    await ann.page.clock.fast_forward(180_000)
     await expect(time).to_have_text(re.compile("[23] min"))

@@ -264,7 +264,7 @@ export class BellhubClient extends EventTarget {
       if (this.#rules.state === "closed") throw closed();
       this.#outbox.add(this.#op(), frame, { ...ask, resolve, reject }, Date.now(), this.#rules.inbox);
       signal?.addEventListener("abort", () => {
-        this.#outbox.withdraw((ask) => ask.reject === reject);
+        this.#outbox.withdraw(reject);
         reject(signal.reason);
         this.#run([]);
       });
@@ -331,7 +331,10 @@ export class BellhubClient extends EventTarget {
   #signedIn(/** @type {string | null} */ user) {
     if (user !== null && user === (this.#user ?? user)) return;
     this.#do("stop", user === null ? "signed out" : "another user signed in", true);
-    if (user === null) this.#outbox = new Outbox();
+    if (user === null) {
+      this.#end();
+      this.#outbox = new Outbox();
+    }
     this.#run([]);
   }
 
@@ -345,7 +348,7 @@ export class BellhubClient extends EventTarget {
   }
 
   #key(name = this.#name) {
-    return `${this.#address}:${this.#user}:${name}`;
+    return `${this.#address}:${encodeURIComponent(/** @type {any} */ (this.#user))}:${name}`;
   }
 
   /** A storage may be full, forbidden or damaged: then a reload loses marks, and nothing else happens. */

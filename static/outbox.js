@@ -118,9 +118,9 @@ export class Outbox {
     this.#change(this.jobs.flatMap((other) => (other === job ? parts : [other])));
   }
 
-  /** Take calls back, unless they were sent. @param {(ask: Ask) => boolean} which */
-  withdraw(which) {
-    for (const job of this.jobs) if (!job.sent) job.asks = job.asks.filter((ask) => !which(ask));
+  /** Take the call back that has this `reject`, unless it was sent. @param {Ask["reject"]} reject */
+  withdraw(reject) {
+    for (const job of this.jobs) if (!job.sent) job.asks = job.asks.filter((ask) => ask.reject !== reject);
     this.#change(this.jobs.filter(({ asks }) => asks.length > 0));
   }
 

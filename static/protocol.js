@@ -152,10 +152,11 @@ export class Connection {
     return this.#phase === "welcomed" && !this.#probing ? this.#probe(now) : [];
   }
 
-  /** The page goes away and may come back: let go of the socket until `start`. @returns {Step[]} */
+  /** The page goes away and may come back: let go of the socket until `start`, when somebody else may be signed in. @returns {Step[]} */
   pause() {
     if (this.#phase === "idle" || this.#phase === "ended") return [];
     this.#reset();
+    this.#token = null;
     this.#phase = "paused";
     return this.#tell([{ act: "drop" }]);
   }
@@ -303,7 +304,8 @@ export class Connection {
     this.#ending = why;
     // What was shown is of a user who is not here any more.
     if (refused) this.#inbox = empty();
-    return [{ act: "drop" }, ...(refused ? [{ act: /** @type {const} */ ("auth"), ...why }] : [])];
+    // Once: who hears of it may well sign out.
+    return [{ act: "drop" }, ...(refused && this.#told !== "closed" ? [{ act: /** @type {const} */ ("auth"), ...why }] : [])];
   }
 
   /** Nothing of the lost connection holds for the next one. */
@@ -415,9 +417,8 @@ export class Connection {
     const before = this.#inbox;
     this.#inbox = apply(before, frame);
     if (this.#inbox.gap) return [this.#subscribe()];
-    const { entry } = frame;
-    const isNew = entry && this.#inbox !== before && before.entries.every(({ id }) => id !== entry.id);
-    return isNew ? [{ act: "notification", entry }] : [];
+    const isNew = this.#inbox.entries.length > before.entries.length;
+    return isNew ? [{ act: "notification", entry: frame.entry }] : [];
   }
 
   /** @returns {Step[]} */

@@ -150,10 +150,9 @@ export class Tabs {
   }
 
   #hear(/** @type {Frame} */ { say, from, frame, code }) {
-    const { hidden } = document;
     if (this.role === "leader") {
       if (say === "ask") this.#serve(from, frame);
-      if (say === "take" && hidden) this.#post({ say: "yours", to: from });
+      if (say === "take" && document.hidden) this.#post({ say: "yours", to: from });
       return;
     }
     this.#heardAt = this.#is.clock.now();
@@ -163,7 +162,7 @@ export class Tabs {
       this.#relay("close", { code: RESTART });
       this.#is.wake();
     }
-    if (say === "offer" && !hidden) this.#post({ say: "take" });
+    if (say === "offer" && !document.hidden) this.#post({ say: "take" });
     if (say === "yours") this.#queue({ steal: true });
   }
 
@@ -204,7 +203,7 @@ export class Tabs {
 
   /** The lock was taken from this tab, or it has left. */
   #yield(/** @type {LockOptions} */ how) {
-    if (!this.#stopped || this.role !== "leader") return;
+    if (this.role !== "leader" || !this.#stopped) return;
     this.#heardAt = this.#is.clock.now();
     this.#become("follower");
     // Who has stolen it is still in the queue.

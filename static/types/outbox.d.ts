@@ -115,8 +115,8 @@ export declare class Outbox {
      * @param {() => string} op
      */
     split(job: Job, op: () => string): void;
-    /** Take calls back, unless they were sent. @param {(ask: Ask) => boolean} which */
-    withdraw(which: (ask: Ask) => boolean): void;
+    /** Take the call back that has this `reject`, unless it was sent. @param {Ask["reject"]} reject */
+    withdraw(reject: Ask["reject"]): void;
     /** Nobody waits for a page any more. */
     end(): void;
     /**

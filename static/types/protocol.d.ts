@@ -92,7 +92,7 @@ export declare class Connection {
      * @returns {Step[]}
      */
     wake(/** @type {number} */ now: number): Step[];
-    /** The page goes away and may come back: let go of the socket until `start`. @returns {Step[]} */
+    /** The page goes away and may come back: let go of the socket until `start`, when somebody else may be signed in. @returns {Step[]} */
     pause(): Step[];
     /** There is another way to the hub, which may need the token that this one did not. @returns {Step[]} */
     restart(/** @type {number} */ now: number): Step[];

@@ -37,19 +37,22 @@ LANDED = "client.getSnapshot().pending === 0"
 
 
 class Tab:
-    """A page with a client of one user. `ttls`: how long each token lasts that the page asks for, s."""
+    """A page with a client of one user. `ttls`: how long each token lasts that the page asks for, s; `left`: signed out."""
 
     def __init__(self, page: Page, hub: RunningHub, user: str) -> None:
         self.page, self.hub, self.user = page, hub, user
         self.ttls: list[int] = []
         self.tokens = 0
+        self.left = False
 
     async def load(self, url: str) -> None:
         await self.page.expose_function("bellToken", self._token)
         await self.page.goto(url)
 
-    def _token(self, user: str) -> str:
+    def _token(self, user: str) -> str | None:
         self.tokens += 1
+        if self.left:
+            return None
         if user == "forger":
             return "forged"
         ttl = self.ttls.pop(0) if self.ttls else 3600

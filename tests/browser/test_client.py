@@ -257,14 +257,15 @@ async def test_marks_outlive_a_reload_and_are_sent_when_the_hub_is_back(
 async def test_marks_of_one_user_are_never_sent_for_another(
     context: BrowserContext, hub: RunningHub, modules_url: str, user: str
 ) -> None:
-    tab = Tab(await context.new_page(), hub, user)
+    owner = f"{user}:1"  # what is kept of them begins like what would be kept of the other
+    tab = Tab(await context.new_page(), hub, owner)
     await tab.load(modules_url)
-    sent = await hub.send(user)
+    sent = await hub.send(owner)
     await tab.connect()
     await context.set_offline(True)
     await tab.js("(id) => { sockets.at(-1).close(); client.mark('archive', [id]); client.close(); }", sent)
     await context.set_offline(False)
-    await tab.connect(who=f"{user}-other")
+    await tab.connect(who=user)
     assert (await tab.shown())["pending"] == 0
     assert await tab.js("localStorage.length") == 1
     assert await tab.frames("out", "archive") == []
@@ -280,6 +281,21 @@ async def test_logout_closes_and_forgets_what_was_not_sent(tab: Tab) -> None:
       return [before, await mark, localStorage.length, client.getSnapshot().state];
     }""")
     assert outcome == [1, "closed", 0, "closed"]
+    await tab.js("client.connect()")
+
+
+async def test_a_logout_from_a_listener_leaves_no_call_without_an_answer(tab: Tab) -> None:
+    await tab.connect()
+    assert await tab.js("""() => {
+      sockets[0].close();
+      const calls = [client.mark("read", ["x"]), client.list()];
+      const leave = client.subscribe(() => { leave(); client.logout(); });
+      client.addEventListener("auth", () => client.logout());
+      calls.push(client.mark("read", ["y"]));
+      return Promise.all(calls.map((call) => call.catch(({ code }) => code)));
+    }""") == ["closed"] * 3
+    assert await tab.js("localStorage.length") == 0
+    assert len(await tab.events("auth")) == 1
     await tab.js("client.connect()")
 
 

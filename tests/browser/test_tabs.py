@@ -344,6 +344,19 @@ async def test_logout_before_the_hub_has_said_who_this_is_counts_all_the_same(op
     assert await sockets(tab) == 0
 
 
+async def test_a_page_that_was_away_during_the_logout_shows_nothing_of_that_user(open_tab: Open) -> None:
+    away, other = await open_tab(), await open_tab()
+    await away.hub.send(away.user)
+    await away.until("client.getSnapshot().counts.total === 1")
+    await away.js("dispatchEvent(new Event('pagehide'))")
+    away.left = True
+    await other.js("client.logout()")
+    await away.js("dispatchEvent(new Event('pageshow'))")
+    await away.until("client.getSnapshot().state === 'closed'")
+    assert [event["reason"] for event in await away.events("auth")] == ["nobody is signed in"]
+    assert await away.js("client.getSnapshot().entries") == []
+
+
 async def test_another_user_in_one_tab_ends_the_others(open_tab: Open) -> None:
     first, second = await open_tab("before"), await open_tab("before")
     await first.hub.send("before")

@@ -30,7 +30,7 @@ class Scene {
   }
 
   mark(verb, ...ids) {
-    return this.ask({ type: verb }, { ids });
+    return this.ask({ type: verb }, { ids, reject() {} });
   }
 
   send() {
@@ -273,10 +273,10 @@ test("a call that is withdrawn leaves the others of its frame, and one that was 
   const scene = three();
   const first = scene.mark("read", "a");
   const second = scene.mark("read", "b");
-  scene.outbox.withdraw((ask) => ask === first);
+  scene.outbox.withdraw(first.reject);
   assert.deepEqual(scene.frames.map(({ ids }) => ids), [["b"]]);
   scene.send();
-  scene.outbox.withdraw((ask) => ask === second);
+  scene.outbox.withdraw(second.reject);
   assert.deepEqual(scene.frames.map(({ ids }) => ids), [["b"]]);
 });
 

@@ -37,7 +37,7 @@ LANDED = "client.getSnapshot().pending === 0"
 
 
 class Tab:
-    """A page with a client of one user. `ttls`: how long each token lasts that the page asks for, s; `left`: signed out."""
+    """A page with a client of one user. `ttls`: how long each token lasts that it asks for, s; `left`: signed out."""
 
     def __init__(self, page: Page, hub: RunningHub, user: str) -> None:
         self.page, self.hub, self.user = page, hub, user

@@ -286,14 +286,17 @@ async def test_logout_closes_and_forgets_what_was_not_sent(tab: Tab) -> None:
 
 async def test_a_logout_from_a_listener_leaves_no_call_without_an_answer(tab: Tab) -> None:
     await tab.connect()
-    assert await tab.js("""() => {
+    assert (
+        await tab.js("""() => {
       sockets[0].close();
       const calls = [client.mark("read", ["x"]), client.list()];
       const leave = client.subscribe(() => { leave(); client.logout(); });
       client.addEventListener("auth", () => client.logout());
       calls.push(client.mark("read", ["y"]));
       return Promise.all(calls.map((call) => call.catch(({ code }) => code)));
-    }""") == ["closed"] * 3
+    }""")
+        == ["closed"] * 3
+    )
     assert await tab.js("localStorage.length") == 0
     assert len(await tab.events("auth")) == 1
     await tab.js("client.connect()")

@@ -1,6 +1,5 @@
 """The browser client in a real Chromium against a real hub: lost networks, restarts, sleep, tokens, marks, reloads."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -486,7 +485,10 @@ async def test_a_refusal_is_an_event_and_nothing_is_tried_again(
 
 
 async def test_after_a_refusal_connect_asks_for_another_token(tab: Tab) -> None:
-    await tab.start(who="forger")
+    tab.left = True
+    await tab.start()
     await tab.until("events.some(({ type }) => type === 'auth')")
-    await asyncio.gather(tab.until(CONNECTED), tab.connect())
+    tab.left = False
+    await tab.js("client.connect()")
+    await tab.until(CONNECTED)
     assert tab.tokens == 2

@@ -321,8 +321,9 @@ export class BellhubClient extends EventTarget {
     this.#try((/** @type {Storage} */ storage) => {
       for (const key of Object.keys(storage)) {
         if (!key.startsWith(this.#key(""))) continue;
-        this.#outbox.load(JSON.parse(/** @type {string} */ (storage.getItem(key))), Date.now());
-        storage.removeItem(key);
+        const kept = /** @type {string} */ (storage.getItem(key));
+        storage.removeItem(key); // first: one that is damaged is met only once
+        this.#outbox.load(JSON.parse(kept), Date.now());
       }
     });
   }

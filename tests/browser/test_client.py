@@ -253,6 +253,21 @@ async def test_marks_outlive_a_reload_and_are_sent_when_the_hub_is_back(
     assert (await tab.shown())["statuses"] == {ids[2]: "unseen", ids[1]: "read"}
 
 
+async def test_a_storage_that_is_full_or_damaged_holds_no_mark_up(tab: Tab) -> None:
+    address = tab.address
+    name = f"bellhub:{address['url']}:{address['apiKey']}:inbox:{tab.user}:an-earlier-page"
+    await tab.js("(name) => localStorage.setItem(name, '[{')", name)
+    await tab.connect()
+    assert len(await tab.events("error")) == 1
+    assert await tab.js("localStorage.length") == 0  # it is met only once
+    await tab.js("() => { Storage.prototype.setItem = () => { throw new DOMException('full'); } }")
+    sent = await tab.hub.send(tab.user)
+    answer = await tab.js("(id) => client.mark('read', [id])", sent)
+    assert answer["changed"] == [sent]
+    assert {event["error"] for event in (await tab.events("error"))[1:]} == {"full"}
+    await tab.agrees()
+
+
 async def test_marks_of_one_user_are_never_sent_for_another(
     context: BrowserContext, hub: RunningHub, modules_url: str, user: str
 ) -> None:

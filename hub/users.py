@@ -139,8 +139,12 @@ class Users:
         now, documents = await self._read(project_id, list(described))
         rows: list[Value] = []
         for (name, fields), document in zip(described.items(), documents, strict=True):
-            fresh = profiles.described(profiles.new_profile(project_id, name, now), fields)
-            rows += (name, keys.log_of(project_id, name), "" if document else profiles.encode(fresh))
+            new = (
+                ""
+                if document
+                else profiles.encode(profiles.described(profiles.new_profile(project_id, name, now), fields))
+            )
+            rows += (name, keys.log_of(project_id, name), new)
         run = asked or Asked("", 0, "")
         args: dict[str, Value] = {"created_us": now, "started_us": run.started, "position": run.position}
         names = self._keys(project_id) | {"erased": keys.erased(project_id), "run": keys.run(project_id, run.run)}

@@ -14,6 +14,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.browser.shop import Opens, Shop, close, open_hub
+from tests.harness import RunningHub
+
 REPOSITORY = Path(__file__).parents[2]
 PROGRAMS = ("chromium", "google-chrome", "chromium-browser")
 ARGUMENTS = (
@@ -81,6 +84,25 @@ def axe() -> Callable[[Page], Awaitable[list[str]]]:
         return found
 
     return faults
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def shop_hub() -> AsyncIterator[RunningHub]:
+    async with open_hub() as hub:
+        yield hub
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shop(shop_hub: RunningHub, browser: Browser, ann: str) -> AsyncIterator[Opens]:
+    """Opens shops of one user that no other test knows."""
+    shops: list[Shop] = []
+
+    async def opens(*, visit: bool = True, **options: Any) -> Shop:
+        shops.append(await Shop.open(shop_hub, browser, ann, **options))
+        return await shops[-1].visit() if visit else shops[-1]
+
+    yield opens
+    await close(*shops)
 
 
 class StaticFiles(SimpleHTTPRequestHandler):

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -201,3 +201,7 @@ class Shop:
     def moment(self) -> Any:
         """Longer than it takes to be seen."""
         return self.page.wait_for_timeout(700)
+
+
+Opens = Callable[..., Awaitable[Shop]]
+"""Opens a shop, and visits it."""

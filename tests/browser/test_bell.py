@@ -2,39 +2,17 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page, WebSocketRoute, expect
+from playwright.async_api import Page, WebSocketRoute, expect
 
-from tests.browser.shop import BELL, Shop, close, open_hub
-from tests.harness import RunningHub
+from tests.browser.shop import BELL, Opens
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-Opens = Callable[..., Awaitable[Shop]]
 INBOX = '<notification-inbox api-key="{api_key}" token-endpoint="/token"></notification-inbox>'
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def hub() -> AsyncIterator[RunningHub]:
-    async with open_hub() as hub:
-        yield hub
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def shop(hub: RunningHub, browser: Browser, ann: str) -> AsyncIterator[Opens]:
-    """Opens shops of one user that no other test knows."""
-    shops: list[Shop] = []
-
-    async def opens(*, visit: bool = True, **options: Any) -> Shop:
-        shops.append(await Shop.open(hub, browser, ann, **options))
-        return await shops[-1].visit() if visit else shops[-1]
-
-    yield opens
-    await close(*shops)
 
 
 # ---- badge, dot, seen --------------------------------------------------------------------------------

@@ -1,38 +1,16 @@
 """The bell for everybody: what screen readers are told, every action by keyboard alone, and what axe finds."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Locator, Route, expect
+from playwright.async_api import Locator, Route, expect
 
-from tests.browser.shop import Shop, close, open_hub
-from tests.harness import RunningHub
+from tests.browser.shop import Opens, Shop
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-Opens = Callable[..., Awaitable[Shop]]
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def hub() -> AsyncIterator[RunningHub]:
-    async with open_hub() as hub:
-        yield hub
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def shop(hub: RunningHub, browser: Browser, ann: str) -> AsyncIterator[Opens]:
-    shops: list[Shop] = []
-
-    async def opens(**options: object) -> Shop:
-        shops.append(await Shop.open(hub, browser, ann, **options))
-        return await shops[-1].visit()
-
-    yield opens
-    await close(*shops)
 
 
 async def violations(ann: Shop) -> list[str]:

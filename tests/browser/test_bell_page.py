@@ -2,40 +2,15 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page, Route, WebSocketRoute, expect
+from playwright.async_api import Page, Route, WebSocketRoute, expect
 
-from tests.browser.shop import Shop, close, open_hub
-from tests.harness import RunningHub
+from tests.browser.shop import Opens, Shop
+from tests.browser.tools import REPOSITORY
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
-
-Opens = Callable[..., Awaitable[Shop]]
-REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def hub() -> AsyncIterator[RunningHub]:
-    async with open_hub() as hub:
-        yield hub
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def shop(hub: RunningHub, browser: Browser, ann: str) -> AsyncIterator[Opens]:
-    """Opens shops of one user that no other test knows."""
-    shops: list[Shop] = []
-
-    async def opens(*, visit: bool = True, **options: Any) -> Shop:
-        shops.append(await Shop.open(hub, browser, ann, **options))
-        return await shops[-1].visit() if visit else shops[-1]
-
-    yield opens
-    await close(*shops)
 
 
 # ---- looks -------------------------------------------------------------------------------------------

@@ -9,12 +9,11 @@ import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 from tests.browser.conftest import ARGUMENTS, chromium
-from tests.browser.shop import BELL, Shop, close, open_hub
+from tests.browser.shop import BELL, Opens, Shop, close
 from tests.harness import RunningHub
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-Opens = Callable[..., Awaitable[Shop]]
 Axe = Callable[[Page], Awaitable[list[str]]]
 TOASTS = '<notification-toasts api-key="{api_key}" token-endpoint="/token"></notification-toasts>'
 DESKTOP = TOASTS.replace(" api-key", " desktop api-key")
@@ -25,20 +24,14 @@ SPY = """window.shown = []; window.Notification = class extends Notification {
 }"""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def hub() -> AsyncIterator[RunningHub]:
-    async with open_hub() as hub:
-        yield hub
-
-
 @pytest_asyncio.fixture(loop_scope="session")
-async def shop(hub: RunningHub, browser: Browser, ann: str) -> AsyncIterator[Opens]:
+async def shop(shop_hub: RunningHub, browser: Browser, ann: str) -> AsyncIterator[Opens]:
     """Opens shops of one user that no other test knows; `beside`: another tab of that browser."""
     shops: list[Shop] = []
 
     async def opens(*, beside: Shop | None = None, main: str = TOASTS, desktop: bool = False, **options: Any) -> Shop:
         page = await beside.context.new_page() if beside else None
-        one = await Shop.open(hub, browser, ann, main=DESKTOP if desktop else main, page=page, **options)
+        one = await Shop.open(shop_hub, browser, ann, main=DESKTOP if desktop else main, page=page, **options)
         shops.append(one)
         if desktop and not beside:
             await one.context.grant_permissions(["notifications"], origin=one.address)
@@ -252,13 +245,13 @@ async def test_axe_finds_nothing_while_toasts_are_shown(shop: Opens, axe: Axe) -
         assert await axe(ann.page) == []
 
 
-async def test_a_page_with_toasts_may_enter_the_back_forward_cache_and_goes_on(hub: RunningHub, ann: str) -> None:
+async def test_a_page_with_toasts_may_enter_the_back_forward_cache_and_goes_on(shop_hub: RunningHub, ann: str) -> None:
     """Open sockets, channels and held locks keep a page out. In a browser of its own, as the client's test."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium(), args=list(ARGUMENTS), ignore_default_args=["--disable-back-forward-cache"]
         )
-        one = await (await Shop.open(hub, browser, ann, main=DESKTOP)).visit()
+        one = await (await Shop.open(shop_hub, browser, ann, main=DESKTOP)).visit()
         connected = "(({role, state}) => role + state)(document.querySelector('notification-bell').snapshot)"
         await until(one, f"{connected} === 'leaderconnected'")
         await until(one, LOOKED_AT)

@@ -326,9 +326,9 @@ async def test_a_client_need_not_wait_for_its_welcome(hub: RunningHub, ann: str)
     await session.send("subscribe", ref=0, channel="inbox")
     await session.send("read", ref=1, channel="inbox", ids=[entry_id], padding="x" * 30_000)
     await session.send("list", ref=2, channel="inbox", padding="x" * 30_000)
-    await session.first(lambda frame: frame.get("ref") == 2)
+    page = await session.first(lambda frame: frame.get("ref") == 2)
     assert [f["type"] for f in session.frames if f["type"] != "state"] == ["welcome", "subscribed", "ack", "page"]
-    assert session.frames[-1]["entries"][0]["status"] == "read"
+    assert page["entries"][0]["status"] == "read"
 
 
 async def test_nothing_behind_a_failed_auth_is_answered(hub: RunningHub, ann: str) -> None:

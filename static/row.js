@@ -109,10 +109,12 @@ export class Row {
  */
 export function onRowClick(list, host, mark) {
   list.onclick = list.onauxclick = (/** @type {any} */ event) => {
-    const { target, button } = event;
+    const { button } = event;
+    // What the page has drawn is in a tree of its own: `closest` begins at its slot.
+    const target = event.composedPath().find(list.contains, list);
     const row = target.closest("li")?.row;
-    const { verb } = target.closest("[data-verb]")?.dataset ?? {};
-    if (verb) return void (button || mark(verb, row.entry));
+    const verb = target.closest("[data-verb]")?.dataset.verb;
+    if (verb) return button || mark(verb, row.entry);
     if (!target.closest(".main") || button > +row.linked) return;
     const { entry } = row;
     if (!entry.clicked_at) mark("click", entry);

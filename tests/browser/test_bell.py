@@ -522,6 +522,31 @@ async def test_a_page_brings_its_own_client_strings_and_drawing(shop: Opens) -> 
     await expect(ann.page.locator("notification-bell > div em")).to_have_count(0)
 
 
+async def test_an_entry_that_the_page_draws_is_clicked_like_any_other(shop: Opens) -> None:
+    ann = await shop()
+    [entry] = await ann.send("shipped", url="/orders/1")
+    await ann.element.evaluate(
+        """(bell) => {
+          // Lists and names of the page's own, which mean nothing in the bell.
+          bell.renderItem = ({ data: { title } }) => {
+            const list = document.createElement("ul");
+            list.append(Object.assign(document.createElement("li"), { className: "main", textContent: title }));
+            return list;
+          };
+          bell.addEventListener("bell-click", (event) => {
+            event.preventDefault();
+            window.clicked = event.detail.entry.id;
+          });
+        }"""
+    )
+    await ann.open_panel()
+    await ann.page.locator("notification-bell > div li").click()
+    await expect(ann.panel).to_be_hidden()
+    assert await ann.page.evaluate("clicked") == entry
+    await ann.until_set(entry, "clicked_at")
+    await expect(ann.page).to_have_title("Orders")
+
+
 async def test_an_entry_that_the_page_fails_to_draw_or_leaves_alone_is_drawn_as_ever(shop: Opens) -> None:
     ann = await shop()
     await ann.send("fails", "left alone", "drawn")

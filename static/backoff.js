@@ -6,9 +6,6 @@
 /** A connection that lasted this long forgets earlier failures, ms. A shorter one counts as another failure. */
 export const STABLE_MS = 10_000;
 
-/** Shortest and longest wait until a hub says otherwise (`welcome.retry_ms`), ms. */
-export const RETRY_MS = [500, 20_000];
-
 /**
  * Full jitter: anywhere between the shortest wait and a ceiling that doubles with each attempt.
  * @param {number} attempt 0 for the first; Infinity: the whole range
@@ -16,15 +13,15 @@ export const RETRY_MS = [500, 20_000];
  * @param {number[]} range [shortest, longest], ms
  * @returns {number} ms
  */
-export function jitter(attempt, random, [min, max] = RETRY_MS) {
+export function jitter(attempt, random, [min, max]) {
   const ceiling = Math.max(min, Math.min(max, (min || 1) * 2 ** (attempt + 1)));
   return Math.round(min + random() * (ceiling - min));
 }
 
 /** The waits of one client, over all its connections. */
 export class Backoff {
-  /** [shortest, longest] wait, ms. */
-  range = RETRY_MS;
+  /** [shortest, longest] wait until a hub says otherwise (`welcome.retry_ms`), ms. */
+  range = [500, 20_000];
   #random;
   #attempt = 0;
   #upSince = Infinity;

@@ -216,8 +216,8 @@ export class BellhubClient extends EventTarget {
    * @returns {Promise<Frame>} the `ack`
    * @throws {BellhubError}
    */
-  mark(verb, ids, { signal } = {}) {
-    return this.#ask({ type: verb }, { ids: [...ids] }, signal);
+  mark(verb, ids, options) {
+    return this.#ask({ type: verb }, { ids: [...ids] }, options);
   }
 
   /**
@@ -230,8 +230,8 @@ export class BellhubClient extends EventTarget {
    * @returns {Promise<Frame>} the `ack`
    * @throws {BellhubError}
    */
-  markAll(verb, { upto = this.#rules.inbox.cursor, topic, signal } = {}) {
-    return this.#ask({ type: verb, upto: upto ?? "0", topic }, {}, signal);
+  markAll(verb, { upto = this.#rules.inbox.cursor, topic, ...options } = {}) {
+    return this.#ask({ type: verb, upto: upto ?? "0", topic }, {}, options);
   }
 
   /**
@@ -241,8 +241,8 @@ export class BellhubClient extends EventTarget {
    * @returns {Promise<Frame>} the `page`
    * @throws {BellhubError}
    */
-  list(filters = {}, { signal } = {}) {
-    return this.#ask({ ...filters, type: "list" }, {}, signal);
+  list(filters, options) {
+    return this.#ask({ ...filters, type: "list" }, {}, options);
   }
 
   /**
@@ -251,14 +251,15 @@ export class BellhubClient extends EventTarget {
    * @returns {Promise<void>}
    * @throws {BellhubError}
    */
-  async older({ signal } = {}) {
+  async older(options) {
     const { after } = this.#rules.inbox;
-    if (after !== null) await this.#ask({ type: "list", after }, { older: true }, signal);
+    if (after !== null) await this.#ask({ type: "list", after }, { older: true }, options);
   }
 
   // ---- calls ----------------------------------------------------------------------------------------
 
-  #ask(/** @type {Frame} */ frame, /** @type {Ask} */ ask, /** @type {AbortSignal | undefined} */ signal) {
+  /** @param {Frame} frame @param {Ask} ask @param {{signal?: AbortSignal}} [options] */
+  #ask(frame, ask, { signal } = {}) {
     const promise = new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       if (this.#rules.state === "closed") throw closed();

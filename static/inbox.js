@@ -9,9 +9,6 @@
 /** Events that an inbox remembers, for marks that reach up to one of them. */
 const TRAIL = 500;
 
-/** The verbs of a mark, in the order in which they are applied (protocol, section 4). */
-export const VERBS = ["seen", "read", "click", "archive", "unarchive", "dismiss"];
-
 /** One message of the protocol (`docs/protocol.md`). @typedef {Record<string, any>} Frame */
 
 /** A notification in a feed (`docs/api.md`, A user's feed). @typedef {Record<string, any> & {id: string}} Entry */
@@ -26,10 +23,15 @@ export const VERBS = ["seen", "read", "click", "archive", "unarchive", "dismiss"
  * @property {boolean} gap an event did not link: subscribe again from `cursor`
  */
 
-/** @returns {Inbox} the state before the first `subscribed` */
-export function empty() {
-  return { cursor: null, counts: { unseen: 0, unread: 0, total: 0 }, entries: [], after: null, trail: [], gap: false };
-}
+/** The state before the first `subscribed`. @type {Inbox} */
+export const EMPTY = {
+  cursor: null,
+  counts: { unseen: 0, unread: 0, total: 0 },
+  entries: [],
+  after: null,
+  trail: [],
+  gap: false,
+};
 
 /** @returns {boolean} whether a bell lists it: neither archived nor dismissed */
 export function active(/** @type {Entry} */ { archived_at, dismissed_at }) {
@@ -89,9 +91,8 @@ function event(/** @type {Inbox} */ state, /** @type {Frame} */ frame) {
 }
 
 function marked(/** @type {Inbox} */ state, /** @type {Frame} */ { ids, verbs, at }) {
-  const ordered = VERBS.filter((verb) => verbs.includes(verb));
   const wanted = new Set(ids);
-  const entries = state.entries.map((/** @type {Entry} */ entry) => (wanted.delete(entry.id) ? mark(entry, ordered, at) : entry));
+  const entries = state.entries.map((/** @type {Entry} */ entry) => (wanted.delete(entry.id) ? mark(entry, verbs, at) : entry));
   // An entry that is not held came back from the archive. Its text is in no event: only a snapshot has it.
   const unknown = verbs.includes("unarchive") && wanted.size > 0;
   return unknown ? { ...state, entries, cursor: null, gap: true } : { ...state, entries };
@@ -100,18 +101,18 @@ function marked(/** @type {Inbox} */ state, /** @type {Frame} */ { ids, verbs, a
 /**
  * Section 6 of the protocol for one entry.
  * @param {Entry} entry
- * @param {string[]} verbs in the order of `VERBS`
+ * @param {string[]} verbs
  * @param {string} at the time of the event
  * @returns {Entry}
  */
 export function mark(entry, verbs, at) {
   const next = { ...entry };
-  for (const verb of verbs) RULES[verb](next, at);
+  for (const verb in RULES) if (verbs.includes(verb)) RULES[verb](next, at);
   next.status = status(next);
   return next;
 }
 
-/** @type {Record<string, (entry: Entry, at: string) => void>} */
+/** In the order in which they are applied (protocol, section 4). @type {Record<string, (entry: Entry, at: string) => void>} */
 const RULES = {
   seen(entry, at) {
     entry.seen_at ??= at;

@@ -7,7 +7,7 @@
  */
 
 import { Backoff, jitter } from "./backoff.js";
-import { append, apply, empty } from "./inbox.js";
+import { append, apply, EMPTY } from "./inbox.js";
 
 /** The WebSocket subprotocol. */
 export const SUBPROTOCOL = "bellhub.v1.json";
@@ -49,13 +49,15 @@ const STAY_AWAY = [1002, 1003, 1007, 1008, 1009, 1010];
  *   | {act: "auth", code?: number, reason?: string} | {act: "error", error: Frame}} Step
  */
 
+/** No step is needed where nothing is returned. @typedef {Step[] | undefined} Steps */
+
 /** @typedef {"idle" | "connecting" | "connected" | "reconnecting" | "closed"} State */
 
 /**
  * The rules of one client. Every input returns the steps to do, in order.
  *
  * Phases: idle → (token →) opening → open (`auth` and `subscribe` are sent) → welcomed → (leaving: the hub said
- * `bye` →) waiting → … ; paused while the page is away; ended after `stop` or a close code that says stay away.
+ * `bye` →) waiting → … ; paused while the page is away; closed after `stop` or a close code that says stay away.
  */
 export class Connection {
   #credentials;
@@ -82,7 +84,7 @@ export class Connection {
   /** @type {Frame | null} */
   #bye = null;
 
-  #inbox = empty();
+  #inbox = EMPTY;
   #live = false;
   /** The ref of the `subscribe` whose `subscribed` is awaited. @type {number | null} */
   #subscribing = null;
@@ -138,7 +140,7 @@ export class Connection {
 
   /** Connect; while waiting to come back: now. @returns {Step[]} */
   start(/** @type {number} */ now) {
-    const resting = ["idle", "ended", "waiting", "paused"].includes(this.#phase);
+    const resting = ["idle", "closed", "waiting", "paused"].includes(this.#phase);
     return this.#tell(resting ? this.#connect(now) : []);
   }
 
@@ -154,7 +156,7 @@ export class Connection {
 
   /** The page goes away and may come back: let go of the socket until `start`, when somebody else may be signed in. @returns {Step[]} */
   pause() {
-    if (this.#phase === "idle" || this.#phase === "ended") return [];
+    if (this.#phase === "idle" || this.#phase === "closed") return [];
     this.#reset();
     this.#token = null;
     this.#phase = "paused";
@@ -176,7 +178,7 @@ export class Connection {
   /** @param {string | null} token null: nobody is signed in @returns {Step[]} */
   token(token, /** @type {number} */ now) {
     this.#tokenWanted = false;
-    if (this.#phase === "ended") return [];
+    if (this.#phase === "closed") return [];
     if (token === null) return this.#tell(this.#end({ reason: "nobody is signed in" }, true));
     this.#token = token;
     this.#expires = Infinity;
@@ -298,12 +300,12 @@ export class Connection {
   /** @returns {Step[]} */
   #end(/** @type {{code?: number, reason?: string}} */ why, refused = REFUSED.includes(why.code)) {
     this.#reset();
-    this.#phase = "ended";
+    this.#phase = "closed";
     this.#token = null;
     this.#expired = false;
     this.#ending = why;
     // What was shown is of a user who is not here any more.
-    if (refused) this.#inbox = empty();
+    if (refused) this.#inbox = EMPTY;
     // Once: who hears of it may well sign out.
     return [{ act: "drop" }, ...(refused && this.#told !== "closed" ? [{ act: /** @type {const} */ ("auth"), ...why }] : [])];
   }
@@ -343,7 +345,7 @@ export class Connection {
 
   // ---- frames of the hub ----------------------------------------------------------------------------
 
-  /** @returns {Step[]} */
+  /** @returns {Steps} */
   #take(/** @type {Frame} */ frame, /** @type {number} */ now) {
     switch (frame.type) {
       case "welcome":
@@ -364,11 +366,11 @@ export class Connection {
       case "refreshed":
         return this.#lasts(frame);
       default: // an event; or pong and what later versions may add: it was heard, that is all
-        return frame.prev ? this.#event(frame) : [];
+        if (frame.prev) return this.#event(frame);
     }
   }
 
-  /** @returns {Step[]} */
+  /** @returns {Steps} */
   #welcome(/** @type {Frame} */ frame, /** @type {number} */ now) {
     this.#phase = "welcomed";
     this.#pingMs = frame.ping_s * 1000;
@@ -379,17 +381,17 @@ export class Connection {
     return this.#lasts(frame);
   }
 
+  /** @returns {undefined} */
   #lasts(/** @type {Frame} */ { expires_at }) {
     this.#refreshAt = Infinity;
     this.#expires = expires_at ? Date.parse(expires_at) : Infinity;
-    return [];
   }
 
+  /** @returns {undefined} */
   #leave(/** @type {Frame} */ bye, /** @type {number} */ now) {
     this.#phase = "leaving";
     this.#bye = bye;
     this.#until = now + PROBE_MS;
-    return [];
   }
 
   // ---- the feed -------------------------------------------------------------------------------------
@@ -401,31 +403,29 @@ export class Connection {
     return send({ type: "subscribe", ref: this.#subscribing, channel: this.#channel, cursor });
   }
 
+  /** @returns {Steps} */
   #subscribed(/** @type {Frame} */ frame) {
     // An unasked snapshot that crossed our `subscribe` belongs to the past, like the events before its answer.
-    if ((frame.ref ?? null) !== this.#subscribing) return [];
+    if ((frame.ref ?? null) !== this.#subscribing) return;
     this.#subscribing = null;
     this.#tries = 0;
     this.#live = true;
     this.#inbox = apply(this.#inbox, frame);
-    return [];
   }
 
-  /** @returns {Step[]} */
+  /** @returns {Steps} */
   #event(/** @type {Frame} */ frame) {
-    if (this.#subscribing !== null) return [];
+    if (this.#subscribing !== null) return;
     const before = this.#inbox;
     this.#inbox = apply(before, frame);
     if (this.#inbox.gap) return [this.#subscribe()];
-    const isNew = this.#inbox.entries.length > before.entries.length;
-    return isNew ? [{ act: "notification", entry: frame.entry }] : [];
+    if (this.#inbox.entries.length > before.entries.length) return [{ act: "notification", entry: frame.entry }];
   }
 
-  /** @returns {Step[]} */
+  /** @returns {Steps} */
   #subscribeFailed(/** @type {Frame} */ error, /** @type {number} */ now) {
     if (!error.temporary) return [{ act: "error", error }, ...this.#end({ reason: error.message })];
     this.#subscribeAt = now + this.#patience(error);
-    return [];
   }
 
   // ---- requests -------------------------------------------------------------------------------------
@@ -435,15 +435,15 @@ export class Connection {
     return send(/** @type {Frame} */ (this.#request));
   }
 
-  /** @returns {Step[]} */
+  /** @returns {Steps} */
   #answer(/** @type {Frame} */ frame) {
-    if (frame.ref !== this.#request?.ref) return [];
+    if (frame.ref !== this.#request?.ref) return;
     this.#request = null;
     this.#tries = 0;
     return [{ act: "answer", answer: frame }];
   }
 
-  /** @returns {Step[]} */
+  /** @returns {Steps} */
   #error(/** @type {Frame} */ frame, /** @type {number} */ now) {
     const { ref, temporary, code } = frame;
     if (ref === this.#subscribing) return this.#subscribeFailed(frame, now);
@@ -453,7 +453,6 @@ export class Connection {
     // A hub without its store will have it again; anything else may be this request's own, for ever.
     if (!temporary || (this.#tries >= RETRIES && code !== "unavailable")) return this.#answer(frame);
     this.#requestAt = now + this.#patience(frame);
-    return [];
   }
 
   #patience(/** @type {Frame} */ { retry_ms }) {
@@ -465,15 +464,14 @@ export class Connection {
 
   /** @returns {State} */
   #state() {
-    if (this.#phase === "idle") return "idle";
-    if (this.#phase === "ended") return "closed";
+    if (this.#phase === "idle" || this.#phase === "closed") return this.#phase;
     if (this.#live) return "connected";
-    const first = ["idle", "closed", "connecting"].includes(this.#told);
-    return !first || this.#phase === "waiting" ? "reconnecting" : "connecting";
+    const again = this.#phase === "waiting" || this.#told === "connected" || this.#told === "reconnecting";
+    return again ? "reconnecting" : "connecting";
   }
 
   /** @returns {Step[]} */
-  #tell(/** @type {Step[]} */ steps) {
+  #tell(/** @type {Steps} */ steps = []) {
     const state = this.#state();
     /** @type {Step[]} */
     const news = state === this.#told ? [] : [{ act: "state", state, ...this.#ending }];

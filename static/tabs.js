@@ -28,7 +28,6 @@ const LATEST = 100;
  * @property {() => void} wake the leader can be reached again: connect now
  * @property {(user: string | null) => void} signedIn in another tab; null: this user has signed out there
  * @property {{now(): number, setTimeout(fn: () => void, ms: number): any, clearTimeout(timer: any): void}} clock
- * @property {LockManager} [locks]
  * @property {typeof BroadcastChannel | false} [Channel] without one every tab is alone
  */
 
@@ -66,7 +65,7 @@ export class Tabs {
 
   /** @param {Options} is */
   constructor(is) {
-    this.#is = { locks: navigator.locks, ...is };
+    this.#is = is;
   }
 
   /**
@@ -74,7 +73,7 @@ export class Tabs {
    * @param {string | null} user null: until it is known who that is, this tab is alone
    */
   start(user) {
-    const { locks, Channel, name, signedIn } = this.#is;
+    const { Channel, name, signedIn } = this.#is;
     if (this.#stopped || !Channel || user === null) return;
     this.#stopped = new AbortController();
     this.#user = user;
@@ -83,7 +82,7 @@ export class Tabs {
       if (data.say === "user") signedIn(data.user);
       else if (data.of === this.#user && (data.to ?? this.#is.id) === this.#is.id) this.#hear(data);
     };
-    if (!locks) return;
+    if (!navigator.locks) return;
     this.role = "follower";
     this.#queue({ signal: this.#stopped.signal });
     this.#tick();
@@ -187,8 +186,7 @@ export class Tabs {
   // ---- who leads ------------------------------------------------------------------------------------
 
   #queue(/** @type {LockOptions} */ how) {
-    const { locks, name } = this.#is;
-    locks.request(`${name}:${this.#user}`, how, () => this.#lead()).catch(({ name }) => {
+    navigator.locks.request(`${this.#is.name}:${this.#user}`, how, () => this.#lead()).catch(({ name }) => {
       // Where a page may keep nothing, each tab leads itself.
       if (name === "SecurityError") this.#lead();
       else this.#yield(how);

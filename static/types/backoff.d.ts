@@ -4,8 +4,6 @@
  */
 /** A connection that lasted this long forgets earlier failures, ms. A shorter one counts as another failure. */
 export declare const STABLE_MS = 10000;
-/** Shortest and longest wait until a hub says otherwise (`welcome.retry_ms`), ms. */
-export declare const RETRY_MS: number[];
 /**
  * Full jitter: anywhere between the shortest wait and a ceiling that doubles with each attempt.
  * @param {number} attempt 0 for the first; Infinity: the whole range
@@ -13,11 +11,11 @@ export declare const RETRY_MS: number[];
  * @param {number[]} range [shortest, longest], ms
  * @returns {number} ms
  */
-export declare function jitter(attempt: number, random: () => number, [min, max]?: number[]): number;
+export declare function jitter(attempt: number, random: () => number, [min, max]: number[]): number;
 /** The waits of one client, over all its connections. */
 export declare class Backoff {
     #private;
-    /** [shortest, longest] wait, ms. */
+    /** [shortest, longest] wait until a hub says otherwise (`welcome.retry_ms`), ms. */
     range: number[];
     /** @param {() => number} random in [0, 1) */
     constructor(random: () => number);

@@ -155,7 +155,7 @@ export declare class BellhubClient extends EventTarget {
      * @returns {Promise<Frame>} the `ack`
      * @throws {BellhubError}
      */
-    mark(verb: "seen" | "read" | "click" | "archive" | "unarchive" | "dismiss", ids: string[], { signal }?: {
+    mark(verb: "seen" | "read" | "click" | "archive" | "unarchive" | "dismiss", ids: string[], options?: {
         signal?: AbortSignal;
     }): Promise<Frame>;
     /**
@@ -168,7 +168,7 @@ export declare class BellhubClient extends EventTarget {
      * @returns {Promise<Frame>} the `ack`
      * @throws {BellhubError}
      */
-    markAll(verb: "seen" | "read" | "archive" | "dismiss", { upto, topic, signal }?: {
+    markAll(verb: "seen" | "read" | "archive" | "dismiss", { upto, topic, ...options }?: {
         upto?: string | null;
         topic?: string;
         signal?: AbortSignal;
@@ -180,7 +180,7 @@ export declare class BellhubClient extends EventTarget {
      * @returns {Promise<Frame>} the `page`
      * @throws {BellhubError}
      */
-    list(filters?: object, { signal }?: {
+    list(filters?: object, options?: {
         signal?: AbortSignal;
     }): Promise<Frame>;
     /**
@@ -189,7 +189,7 @@ export declare class BellhubClient extends EventTarget {
      * @returns {Promise<void>}
      * @throws {BellhubError}
      */
-    older({ signal }?: {
+    older(options?: {
         signal?: AbortSignal;
     }): Promise<void>;
 }

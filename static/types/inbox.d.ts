@@ -5,8 +5,6 @@
  * `page` are not needed: where they may be taken, they are those of the event at the same cursor.
  * @module
  */
-/** The verbs of a mark, in the order in which they are applied (protocol, section 4). */
-export declare const VERBS: string[];
 export type Frame = Record<string, any>;
 export type Entry = Record<string, any> & {
     id: string;
@@ -55,8 +53,8 @@ export type Inbox = {
  * @property {{cursor: string, id?: string}[]} trail the way since the last snapshot: each event, and the entry it brought
  * @property {boolean} gap an event did not link: subscribe again from `cursor`
  */
-/** @returns {Inbox} the state before the first `subscribed` */
-export declare function empty(): Inbox;
+/** The state before the first `subscribed`. @type {Inbox} */
+export declare const EMPTY: Inbox;
 /** @returns {boolean} whether a bell lists it: neither archived nor dismissed */
 export declare function active(/** @type {Entry} */ { archived_at, dismissed_at }: Entry): boolean;
 /**
@@ -83,7 +81,7 @@ export declare function append(state: Inbox, frame: Frame): Inbox;
 /**
  * Section 6 of the protocol for one entry.
  * @param {Entry} entry
- * @param {string[]} verbs in the order of `VERBS`
+ * @param {string[]} verbs
  * @param {string} at the time of the event
  * @returns {Entry}
  */

@@ -36,6 +36,7 @@ export type Step = {
     act: "error";
     error: Frame;
 };
+export type Steps = Step[] | undefined;
 export type State = "idle" | "connecting" | "connected" | "reconnecting" | "closed";
 /** @typedef {import("./inbox.js").Frame} Frame */
 /**
@@ -54,12 +55,13 @@ export type State = "idle" | "connecting" | "connected" | "reconnecting" | "clos
  *   | {act: "notification", entry: import("./inbox.js").Entry} | {act: "answer", answer: Frame}
  *   | {act: "auth", code?: number, reason?: string} | {act: "error", error: Frame}} Step
  */
+/** No step is needed where nothing is returned. @typedef {Step[] | undefined} Steps */
 /** @typedef {"idle" | "connecting" | "connected" | "reconnecting" | "closed"} State */
 /**
  * The rules of one client. Every input returns the steps to do, in order.
  *
  * Phases: idle → (token →) opening → open (`auth` and `subscribe` are sent) → welcomed → (leaving: the hub said
- * `bye` →) waiting → … ; paused while the page is away; ended after `stop` or a close code that says stay away.
+ * `bye` →) waiting → … ; paused while the page is away; closed after `stop` or a close code that says stay away.
  */
 export declare class Connection {
     #private;

@@ -38,7 +38,6 @@ export type Options = {
         setTimeout(fn: () => void, ms: number): any;
         clearTimeout(timer: any): void;
     };
-    locks?: LockManager;
     /**
      * without one every tab is alone
      */
@@ -67,7 +66,6 @@ export type Mine = {
  * @property {() => void} wake the leader can be reached again: connect now
  * @property {(user: string | null) => void} signedIn in another tab; null: this user has signed out there
  * @property {{now(): number, setTimeout(fn: () => void, ms: number): any, clearTimeout(timer: any): void}} clock
- * @property {LockManager} [locks]
  * @property {typeof BroadcastChannel | false} [Channel] without one every tab is alone
  */
 /** @typedef {"solo" | "leader" | "follower"} Role */

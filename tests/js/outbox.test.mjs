@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { apply, empty } from "../../static/inbox.js";
+import { apply, EMPTY } from "../../static/inbox.js";
 import { frameOf, IDS, KEPT_MS, Outbox, WAITING } from "../../static/outbox.js";
 import { arrival, counts, entry, marked, snapshot } from "./said.mjs";
 
@@ -10,7 +10,7 @@ const NOW = Date.parse("2026-01-01T00:01:00Z");
 /** An outbox over an inbox. Each call gets an op of its own: o1, o2, … */
 class Scene {
   outbox = new Outbox();
-  inbox = empty();
+  inbox = EMPTY;
   #ops = 0;
 
   constructor(...frames) {

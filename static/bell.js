@@ -32,7 +32,7 @@ export class NotificationBell extends BellElement {
   #dot = make("span", { part: "dot", className: "dot" });
   #button = make(
     "button",
-    { type: "button", part: "bell", className: "bell", "aria-haspopup": "dialog", "aria-expanded": "false" },
+    { part: "bell", className: "bell", "aria-haspopup": "dialog", "aria-expanded": "false" },
     make("slot", { name: "icon" }, icon("bell")),
     this.#badge,
     this.#dot,
@@ -95,7 +95,8 @@ export class NotificationBell extends BellElement {
     this.toggle(false);
   }
 
-  toggle(open = !this.isOpen) {
+  /** @param {boolean} [open] */
+  toggle(open) {
     if (this.isConnected) this.#popover.togglePopover(open);
   }
 

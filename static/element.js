@@ -5,6 +5,7 @@
 
 import { announceArrivals, prepare } from "./announce.js";
 import { shared } from "./client.js";
+import { EMPTY } from "./inbox.js";
 import { language, translator } from "./strings.js";
 import { sheet } from "./styles.js";
 import { clock } from "./time.js";
@@ -15,7 +16,7 @@ const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class 
 /** @typedef {import("./client.js").BellhubClient} Client */
 
 /** @type {any} */
-const NOTHING = { state: "idle", counts: { unseen: 0, unread: 0 }, entries: [], cursor: null };
+const NOTHING = { ...EMPTY, state: "idle" };
 
 /** Where this module's own hub listens; a copy that is served by somebody else: below the page. */
 const URL_HERE = /^https?:.*\/(?=static\/)/.exec(import.meta.url)?.[0].concat("ws/v1") ?? "ws/v1";
@@ -194,36 +195,29 @@ export class BellElement extends Base {
   }
 
   #follow(/** @type {Client} */ client, /** @type {boolean} */ own) {
-    const refused = (/** @type {any} */ { detail }) => this.panel?.refused(detail);
-    const arrived = (/** @type {any} */ { detail }) => this.notification(detail);
-    const unsubscribe = client.subscribe(() => this.refresh());
-    client.addEventListener("refused", refused);
-    client.addEventListener("notification", arrived);
+    const following = new AbortController();
+    const on = (/** @type {string} */ type, /** @type {(detail: any) => void} */ fn) =>
+      client.addEventListener(type, (/** @type {any} */ { detail }) => fn(detail), { signal: following.signal });
+    on("change", () => this.refresh());
+    on("refused", (detail) => this.panel?.refused(detail));
+    on("notification", (detail) => this.notification(detail));
     announceArrivals(client, (n) => this.look.t("arrived", { n }));
-    if (own) {
-      uses.set(client, (uses.get(client) ?? 0) + 1);
-      if (client.getSnapshot().state === "idle") client.connect();
-    }
+    users.add(this);
+    if (own && client.getSnapshot().state === "idle") client.connect();
     return () => {
-      unsubscribe();
-      client.removeEventListener("refused", refused);
-      client.removeEventListener("notification", arrived);
-      if (own) release(client);
+      following.abort();
+      users.delete(this);
+      if (own) setTimeout(release, 1000, client);
     };
   }
 }
 
-/** How many elements use a client that none of them was given. @type {Map<Client, number>} */
-const uses = new Map();
+/** Elements with a client. @type {Set<BellElement>} */
+const users = new Set();
 
 /** The last one closes it, a moment later: a page that is drawn anew has another element by then. */
 function release(/** @type {Client} */ client) {
-  uses.set(client, (uses.get(client) ?? 1) - 1);
-  setTimeout(() => {
-    if (uses.get(client) !== 0) return;
-    uses.delete(client);
-    client.close();
-  }, 1000);
+  if (![...users].some(({ current }) => current === client)) client.close();
 }
 
 /**

@@ -5,7 +5,7 @@
 
 import { say } from "./announce.js";
 import { icon, make, set } from "./dom.js";
-import { mark } from "./inbox.js";
+import { EMPTY, mark } from "./inbox.js";
 import { filtered, Reading } from "./reading.js";
 import { onRowClick, Row, titleOf } from "./row.js";
 import { MINUTE } from "./time.js";
@@ -24,12 +24,11 @@ const PAGE = 100;
 /** @typedef {import("./row.js").Verb} Verb */
 /** @type {Filter[]} */
 const FILTERS = ["all", "unread", "archived"];
-/** @type {ReturnType<Reading["take"]>} */
-const NOTHING = { shown: [], held: 0, upto: null, unread: 0, unseen: 0 };
+const NOTHING = new Reading().take([], EMPTY, false);
 const OPPOSITE = /** @type {const} */ ({ archive: "unarchive", unarchive: "archive" });
 
 function button(/** @type {string} */ part, /** @type {Node[]} */ ...children) {
-  return make("button", { type: "button", part, className: "plain" }, ...children);
+  return make("button", { part, className: "plain" }, ...children);
 }
 
 function box(/** @type {string} */ name, /** @type {Node[]} */ ...children) {
@@ -76,7 +75,7 @@ export class Panel {
   #filters = FILTERS.map((name) => Object.assign(button("filter"), { value: name, onclick: () => this.#choose(name) }));
   #all = button("mark-all");
   #toolbar = make("div", { role: "toolbar", part: "toolbar" }, ...this.#filters, this.#all);
-  #pill = make("button", { type: "button", part: "pill", className: "pill" });
+  #pill = make("button", { part: "pill", className: "pill" });
   #list = make("ul", { role: "list", part: "list", "aria-labelledby": "title" });
   #waiting = make("div", { part: "loading", className: "skeleton" }, make("i"), make("i"), make("i"));
   #emptyTitle = make("strong");
@@ -114,7 +113,9 @@ export class Panel {
 
   /** Begin to watch what is on the screen. */
   attach() {
-    for (const edge of [this.#top, this.#end, this.#scroll]) this.#observer.observe(edge);
+    this.#observer.observe(this.#top);
+    this.#observer.observe(this.#scroll);
+    this.#askForEnd();
     document.addEventListener("visibilitychange", this.#look);
     this.#timers.clock = setInterval(this.#tell, MINUTE);
   }
@@ -168,40 +169,36 @@ export class Panel {
     const { look } = this.#host;
     const { t } = look;
     const { state, reason, cursor } = snapshot;
+    const filter = this.#filter;
     this.#ask(snapshot);
-    const ready = cursor !== null && (this.#filter === "all" || this.#listed !== null);
-    const entries = ready ? filtered(this.#filter, snapshot, this.#listed?.entries ?? []) : [];
+    const ready = cursor !== null && (filter === "all" || this.#listed !== null);
+    const entries = ready ? filtered(filter, snapshot, this.#listed?.entries ?? []) : [];
     // A page may scroll instead of this list; that is known a moment later.
     const still = this.#scroll.scrollTop > 1 || !this.#atTop;
-    this.#view = this.#reading.take(entries, snapshot, still && this.#filter !== "archived");
+    this.#view = this.#reading.take(entries, snapshot, still && filter !== "archived");
     const { shown, held, unread } = this.#view;
     const dead = state === "closed";
     if (dead) [this.#told, this.#undo] = ["", null]; // nothing can be taken back now: say why, and offer to try again
     this.#drawRows(shown, look);
 
-    const texts = /** @type {const} */ ([
-      [this.#title, t("heading")],
-      [this.#all, t("markAll", { n: unread }), this.#filter !== "archived" && unread > 0],
-      [this.#pill, t("pill", { n: held }), held > 0],
-      [this.#emptyTitle, t(`${this.#filter}Empty`)],
-      [this.#emptyMore, t(`${this.#filter}EmptyMore`)],
-      [this.#away, t("reconnecting"), !dead && state !== "connected" && state !== "idle"],
-      [this.#noteText, this.#told || `${t("closed")}: ${reason?.reason || reason?.code || ""}`],
-      [this.#noteAct, t(this.#undo ? "undo" : "retry"), !this.#told || this.#undo],
-      ...this.#filters.map((button) => /** @type {const} */ ([button, t(button.value)])),
-    ]);
-    for (const [element, textContent, shown = true] of texts) set(element, { textContent, hidden: !shown });
-    for (const button of this.#filters) set(button, { ariaPressed: String(button.value === this.#filter) });
+    for (const button of this.#filters) {
+      set(button, { textContent: t(button.value), ariaPressed: String(button.value === filter) });
+    }
+    set(this.#title, { textContent: t("heading") });
     set(this.#close, { ariaLabel: t("close"), title: t("close") });
     set(this.#toolbar, { ariaLabel: t("filters") });
+    set(this.#all, { textContent: t("markAll", { n: unread }), hidden: filter === "archived" || unread < 1 });
+    set(this.#pill, { textContent: t("pill", { n: held }), hidden: held < 1 });
     const waiting = !dead && state !== "idle" && (!ready || this.#fetching);
     set(this.#scroll, { ariaBusy: String(waiting) });
-    const parts = [
-      [this.#note, this.#told || dead],
-      [this.#waiting, waiting],
-      [this.#empty, !dead && ready && shown.length === 0 && !this.#more],
-    ];
-    for (const [element, shown] of parts) set(element, { hidden: !shown });
+    set(this.#waiting, { hidden: !waiting });
+    set(this.#empty, { hidden: dead || !ready || shown.length > 0 || this.#more });
+    set(this.#emptyTitle, { textContent: t(`${filter}Empty`) });
+    set(this.#emptyMore, { textContent: t(`${filter}EmptyMore`) });
+    set(this.#away, { textContent: t("reconnecting"), hidden: dead || state === "connected" || state === "idle" });
+    set(this.#note, { hidden: !this.#told && !dead });
+    set(this.#noteText, { textContent: this.#told || `${t("closed")}: ${reason?.reason || reason?.code || ""}` });
+    set(this.#noteAct, { textContent: t(this.#undo ? "undo" : "retry"), hidden: this.#told !== "" && !this.#undo });
     this.#look();
     const focus = this.#focus;
     if (focus?.closest("[hidden]")) this.#title.focus();

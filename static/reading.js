@@ -15,7 +15,7 @@ export class Reading {
 
   /**
    * @param {any[]} entries what there is, newest first
-   * @param {Snapshot} snapshot
+   * @param {Pick<Snapshot, "cursor" | "counts">} snapshot
    * @param {boolean} still what is being read must not move: what comes on top is held back
    * @returns {{shown: any[], held: number, upto: string | null, unread: number, unseen: number}} `upto`: the place
    *   in the feed up to which everything is shown; `unread` and `unseen` count no entry that is held back

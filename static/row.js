@@ -19,16 +19,16 @@ export class Row {
   /** What the page itself drew: in the light DOM, where the page's own styles reach it. @type {HTMLElement | null} */
   #own = null;
   #time = make("time", { part: "item-time" });
-  #actions = [0, 1].map(() => make("button", { type: "button", part: "action", tabindex: "-1" }));
+  #actions = [0, 1].map(() => make("button", { part: "action" }));
 
   /** @param {any} entry */
   constructor(entry) {
     this.linked = linkOf(entry) !== null;
-    const kind = this.linked ? {} : { type: "button" };
-    this.main = make(this.linked ? "a" : "button", { ...kind, part: "item-link", className: "main", tabindex: "-1" });
+    this.main = make(this.linked ? "a" : "button", { part: "item-link", className: "main" });
     const dot = make("span", { part: "item-dot", className: "dot" });
     this.element = make("li", {}, dot, this.main, make("span", { className: "actions" }, ...this.#actions));
     this.element.row = this;
+    this.reach(false);
   }
 
   /** A link does not become a button without losing the focus. @param {any} entry */
@@ -56,8 +56,7 @@ export class Row {
     verbs.forEach((verb, place) => {
       const name = t(verb, { title });
       const button = this.#actions[place];
-      set(button, { ariaLabel: name, title: name, className: verb === "read" && !unread ? "off" : "" });
-      button.dataset.verb = verb;
+      set(button, { ariaLabel: name, title: name, className: place || unread ? "" : "off", "data-verb": verb });
       button.replaceChildren(icon(verb));
     });
     const word = make("span", { className: "hidden" }, unread ? `${t("unread")}. ` : "");
@@ -88,14 +87,15 @@ export class Row {
 
   #content(/** @type {Look} */ { t, clock }, /** @type {string} */ title) {
     const { actor, data, priority, sent_at } = this.entry;
-    const span = (/** @type {string} */ name, /** @type {(Node | string)[]} */ ...children) =>
-      make("span", { part: `item-${name}`, className: name }, ...children);
+    const span = (/** @type {string} */ name, /** @type {object} */ more, /** @type {(Node | string)[]} */ ...children) =>
+      make("span", { part: `item-${name}`, className: name, ...more }, ...children);
+    const own = { dir: "auto" };
     set(this.#time, { dateTime: sent_at, title: clock.exact(new Date(sent_at)) });
-    const what = [make("span", { part: "item-title", className: "title", dir: "auto" }, title), " "];
-    if (data.body) what.push(make("span", { part: "item-text", className: "text", dir: "auto" }, data.body), " ");
-    const important = priority === "high" ? [" ", span("important", t("important"))] : [];
-    const picture = make("span", { part: "item-face", className: "face", ariaHidden: "true" }, face(actor));
-    return [picture, span("what", ...what, span("meta", this.#time, ...important))];
+    const what = [span("title", own, title), " "];
+    if (data.body) what.push(span("text", own, data.body), " ");
+    const important = priority === "high" ? [" ", span("important", {}, t("important"))] : [];
+    const picture = span("face", { ariaHidden: "true" }, face(actor));
+    return [picture, span("what", {}, ...what, span("meta", {}, this.#time, ...important))];
   }
 }
 

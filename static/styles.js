@@ -10,8 +10,8 @@ const css = `
   --_surface: var(--bell-surface, light-dark(#fff, #1a1b20));
   --_text: var(--bell-text, light-dark(#191b22, #eeeef2));
   --_muted: var(--bell-muted, light-dark(#5c6170, #a3a8b8));
-  --_line: var(--bell-line, light-dark(#e9eaef, #2e3038));
-  --_hover: var(--bell-hover, light-dark(#f5f6f9, #23252c));
+  --_line: var(--bell-line, #8883);
+  --_hover: var(--bell-hover, #8881);
   --_new: var(--bell-new, light-dark(#f3f3ff, #22233a));
   --_radius: var(--bell-radius, 14px);
   display: inline-block;

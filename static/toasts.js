@@ -37,7 +37,7 @@ function look() {
  */
 export class NotificationToasts extends BellElement {
   #list = make("ul", { role: "list", part: "toasts" });
-  #allow = make("button", { type: "button", part: "allow", className: "note", onclick: () => this.allowDesktop() });
+  #allow = make("button", { part: "allow", className: "note", onclick: () => this.allowDesktop() });
   /** In the top layer: above whatever the page has, and not bound to where the element is. */
   #box = make("section", { popover: "manual", className: "toasts" }, this.#list, this.#allow);
   /** Where the focus came from. @type {any} */

@@ -32,6 +32,7 @@ export declare class NotificationBell extends BellElement {
     get open(): () => void;
     set open(/** @type {any} */ open: any);
     close(): void;
+    /** @param {boolean} [open] */
     toggle(open?: boolean): void;
     focus(): void;
     draw(): void;

@@ -1,14 +1,10 @@
 """How often a secret key or a user may ask over HTTP (`docs/api.md`, Rate limits).
 
-The library `limits` knows the notation and the strategy (fixed windows); the counters are in the store, for all hubs.
+The library `limits` knows the notation. Windows are fixed; the counters are in the store, for all hubs.
 """
 
 import math
-import time
 from dataclasses import dataclass
-
-from limits.aio.storage import Storage
-from limits.aio.strategies import FixedWindowRateLimiter
 
 from hub.engine import Engine
 from hub.errors import Code, Refused
@@ -60,44 +56,8 @@ class Rates:
         item = self._items[policy]
         if item is None:
             return None
-        limiter = FixedWindowRateLimiter(_Counter(self._engine, counter))
-        allowed = await limiter.hit(item)
-        reset_at, remaining = await limiter.get_window_stats(item)
-        reset_s = max(1, math.ceil(reset_at - time.time()))
-        return Standing(policy, item.amount, item.get_expiry(), remaining, reset_s, allowed)
-
-
-class _Counter(Storage):
-    """The library's storage for one check: what the one script told also answers where the window stands."""
-
-    def __init__(self, engine: Engine, counter: str) -> None:
-        super().__init__()
-        self._engine = engine
-        self._counter = counter
-        self._count = 0
-        self._reset_at = 0.0
-
-    @property
-    def base_exceptions(self) -> tuple[type[Exception], ...]:
-        return ()
-
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        keys = {"counter": f"{self._counter}/{key}"}
-        _, self._count, left_ms = await self._engine.run("rate", keys, {"cost": amount, "window_ms": expiry * 1000})
-        self._reset_at = time.time() + left_ms / 1000
-        return self._count
-
-    async def get(self, key: str) -> int:
-        return self._count
-
-    async def get_expiry(self, key: str) -> float:
-        return self._reset_at
-
-    async def check(self) -> bool:
-        raise NotImplementedError
-
-    async def reset(self) -> int | None:
-        raise NotImplementedError
-
-    async def clear(self, key: str) -> None:
-        raise NotImplementedError
+        window_s = item.get_expiry()
+        keys = {"counter": f"{counter}/{item.key_for()}"}
+        _, count, left_ms = await self._engine.run("rate", keys, {"window_ms": window_s * 1000})
+        remaining, reset_s = max(0, item.amount - count), max(1, math.ceil(left_ms / 1000))
+        return Standing(policy, item.amount, window_s, remaining, reset_s, allowed=count <= item.amount)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.routing import BaseRoute, Mount, Router
+from starlette.routing import BaseRoute, Mount
 
 from hub import __version__, keys
 from hub.announcements import Announcements
@@ -29,7 +29,7 @@ from hub.api.cors import Cors
 from hub.api.demo import Demo, SignToken
 from hub.api.dialects import Dialect, feed_dialect, messaging_dialect, no_such_operation
 from hub.api.docs import Docs
-from hub.api.doors import Door
+from hub.api.doors import Door, Operations
 from hub.api.feed import FeedApi
 from hub.api.inbox import InboxApi
 from hub.api.logs import LogsApi
@@ -355,7 +355,7 @@ def create_app(hub: Hub | None = None) -> Starlette:
     app = Starlette(
         routes=routes, middleware=middleware, lifespan=lifespan, exception_handlers={HTTPException: unknown}
     )
-    app.router.redirect_slashes = False  # as in `_below`
+    app.router.redirect_slashes = False  # as in `Operations`
     return app
 
 
@@ -380,19 +380,12 @@ def _apis(hub: Hub, callers: Callers, envelope: Dialect, messaging_envelope: Dia
         *LogsApi(hub.logs, hub.runs, hub.users, hub.store, admin_door).routes(),
     ]
     return [
-        _below("/user/v1", user),
-        _below("/api/user/v1", user),
-        _below("/v1/messaging", messaging),
-        _below("/admin/v1", admin),
-        _below("/api/admin/v1", admin),
+        Mount("/v1/messaging", Operations(messaging)),
+        Mount("/user/v1", Operations(user)),
+        Mount("/api/user/v1", Operations(user)),
+        Mount("/admin/v1", Operations(admin)),
+        Mount("/api/admin/v1", Operations(admin)),
     ]
-
-
-def _below(path: str, routes: Sequence[BaseRoute]) -> Mount:
-    """The routes of one API. An address with a slash too many is unknown: a redirect would send the request's secrets
-    once more, where TLS ends at a proxy in the clear.
-    """
-    return Mount(path, Router(routes, redirect_slashes=False))
 
 
 def shipped(name: str) -> Path:

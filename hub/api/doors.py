@@ -1,7 +1,7 @@
 """The way into an API: who asks, how often they may, and that a request with an `Idempotency-Key` happens once."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import unquote
@@ -9,8 +9,8 @@ from urllib.parse import unquote
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub import keys
 from hub.api.callers import Caller
@@ -84,10 +84,34 @@ class Operation(Route):
     methods_here: set[str]
     """Of all operations at this address; the router knows only of this one."""
 
+    def __init__(self, path: str, app: ASGIApp, method: str, name: str) -> None:
+        super().__init__(path, app, methods=[method], name=name)
+        self.app = app  # without Starlette's wrapper around functions: a door answers all errors itself
+
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in self.methods_here:
             raise HTTPException(405, headers={"allow": ", ".join(sorted(self.methods_here))})
         await super().handle(scope, receive, send)
+
+
+class Operations(Router):
+    """The operations of one API. One whose address has no parameters is looked up, before the others are tried in turn.
+
+    An address with a slash too many is unknown: a redirect would send the request's secrets once more, where TLS ends
+    at a proxy in the clear.
+    """
+
+    def __init__(self, operations: Sequence[Route]) -> None:
+        super().__init__(operations, redirect_slashes=False)
+        plain = [operation for operation in operations if "{" not in operation.path]
+        self._plain = {(method, operation.path): operation for operation in plain for method in operation.methods or ()}
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = self._plain.get((scope.get("method", ""), scope["path"].removeprefix(scope["root_path"])))
+        if found is None:
+            await super().app(scope, receive, send)
+        else:
+            await found.app(scope, receive, send)
 
 
 class Door:
@@ -118,17 +142,19 @@ class Door:
         self, method: str, path: str, endpoint: Endpoint, permission: str | None = None, once: Manner | None = None
     ) -> Operation:
         """One operation. `permission` is what the caller must have, `once` how an `Idempotency-Key` works there."""
+        name = f"{method} {self._base}{path}"
+        enter = self._let_in(endpoint, permission, once, name)
 
-        async def answering(request: Request) -> Response:
+        async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+            request = Request(scope, receive)
             request.state.body_bytes = self._body_bytes
             # What `Segments` left encoded.
             request.scope["path_params"] = {name: unquote(text) for name, text in request.path_params.items()}
-            enter = self._let_in(endpoint, permission, once, f"{method} {self._base}{path}")
             response = await self._answer(request, enter)
             response.raw_headers.extend(getattr(request.state, "rate_headers", ()))
-            return response
+            await response(scope, receive, send)
 
-        operation = Operation(path, answering, methods=[method], name=f"{method} {self._base}{path}")
+        operation = Operation(path, answering, method, name)
         operation.permission, operation.once = permission, once
         operation.methods_here = self._methods.setdefault(path, set())
         operation.methods_here |= operation.methods or set()

@@ -111,9 +111,13 @@ ClientFrame = Auth | Refresh | Subscribe | Unsubscribe | Mark | List | Ping | Po
 # ---- hub -> client -----------------------------------------------------------------------------------
 
 
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+"""Made once: `json.dumps` would make one for each call."""
+
+
 def dumps(value: Any) -> str:
     """Compact JSON. Raises ValueError for NaN and infinities, which no frame may hold."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _COMPACT.encode(value)
 
 
 class Encoded:

@@ -207,6 +207,8 @@ def _breach_in_map(value: dict[object, object], depth: int) -> tuple[str, str, s
     for key, item in value.items():
         if type(key) is not str:
             return "", f"key {_show(key)} is not a string", "key"
+        if type(item) is str and key.isascii() and item.isascii():
+            continue  # most of what is sent
         breach = _lone_surrogate(key) or _breach(item, depth)
         if breach is not None:
             return f".{_name(key)}{breach[0]}", *breach[1:]

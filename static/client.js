@@ -304,10 +304,10 @@ export class BellhubClient extends EventTarget {
     this.#outbox.done(job, coming ? answer.cursor : undefined);
   }
 
-  /** Nobody will answer. Marks stay in the outbox, pages would come too late. */
-  #end() {
+  /** Nobody will answer. Marks stay in the outbox unless their user has left, pages would come too late. */
+  #end(kept = this.#outbox.marks) {
     for (const { asks } of this.#outbox.jobs) for (const ask of asks) ask.reject?.(closed());
-    this.#outbox.end();
+    this.#outbox.keep(kept);
   }
 
   // ---- marks over a reload --------------------------------------------------------------------------
@@ -332,12 +332,8 @@ export class BellhubClient extends EventTarget {
   /** Somebody has, in another tab; null: the user has left, here or there. Who is not known yet is nobody else. */
   #signedIn(/** @type {string | null} */ user) {
     if (user !== null && user === (this.#user ?? user)) return;
+    if (user === null) this.#end([]);
     this.#do("stop", user === null ? "signed out" : "another user signed in", true);
-    if (user === null) {
-      this.#end();
-      this.#outbox = new Outbox();
-    }
-    this.#run([]);
   }
 
   /** Each tab has an item of its own: those that write at the same time do not meet. */

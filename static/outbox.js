@@ -124,9 +124,9 @@ export class Outbox {
     this.#change(this.jobs.filter(({ asks }) => asks.length > 0));
   }
 
-  /** Nobody waits for a page any more. */
-  end() {
-    this.#change(this.marks);
+  /** Forget all but these. Where there are no others nothing has changed. @param {Job[]} kept */
+  keep(kept) {
+    if (kept.length < this.jobs.length) this.#change(kept);
   }
 
   /**

@@ -117,8 +117,8 @@ export declare class Outbox {
     split(job: Job, op: () => string): void;
     /** Take the call back that has this `reject`, unless it was sent. @param {Ask["reject"]} reject */
     withdraw(reject: Ask["reject"]): void;
-    /** Nobody waits for a page any more. */
-    end(): void;
+    /** Forget all but these. Where there are no others nothing has changed. @param {Job[]} kept */
+    keep(kept: Job[]): void;
     /**
      * What to show of an inbox.
      *

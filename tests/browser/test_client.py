@@ -316,6 +316,27 @@ async def test_a_logout_from_a_listener_leaves_no_call_without_an_answer(tab: Ta
     await tab.js("client.connect()")
 
 
+async def test_a_listener_that_signs_out_at_every_change_is_told_once(tab: Tab) -> None:
+    sent = await tab.hub.send(tab.user)
+    await tab.connect()
+    assert await tab.js(
+        """(id) => {
+          client.mark("read", [id]);
+          let told = 0;
+          const leave = client.subscribe(() => {
+            if (++told >= 50) throw new Error("for ever");
+            client.logout();
+          });
+          client.logout();
+          client.logout();
+          leave();
+          return [told, localStorage.length, client.getSnapshot().pending];
+        }""",
+        sent,
+    ) == [1, 0, 0]
+    await tab.js("client.connect()")
+
+
 async def test_a_list_that_is_aborted_fails_at_once_and_a_mark_not_sent_is_taken_back(tab: Tab) -> None:
     sent = await tab.hub.send(tab.user)
     await tab.connect()

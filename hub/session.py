@@ -195,7 +195,8 @@ class Session:
             while self._outbox:
                 frame = self._outbox.popleft()
                 await self._transport.send(frame)
-                self._perform(self._talk.sent(frame.size, self._around.clock()))
+                if actions := self._talk.sent(frame.size, self._around.clock()):
+                    self._perform(actions)
             if self._closing is not None:
                 await self._transport.close(int(self._closing.code), self._closing.reason)
         except Gone:

@@ -4,7 +4,7 @@ import re
 import secrets
 from urllib.parse import unquote
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,7 +30,7 @@ class RequestIds:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         await self._app(scope, receive, send_with_id)
@@ -47,7 +47,7 @@ class Segments:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and ("%" in scope["path"] or b"%" in (scope.get("raw_path") or b"")):
             segments = _segments(scope["path"], scope.get("raw_path"))
             path = "/".join(text.replace("%", "%25").replace("/", "%2F") for text in segments)
             scope = {**scope, "path": path}

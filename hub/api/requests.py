@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from hub import keys
 from hub.codec import parse_timestamp
@@ -49,18 +49,17 @@ async def _read(request: Request) -> bytes:
     known: bytes | None = getattr(request.state, "body", None)
     if known is not None:
         return known
-    size, most = 0, request.state.body_bytes
-    chunks = []
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > most:
-                raise Refused(Code.INVALID_REQUEST, f"a body of more than {most} bytes", reason="body_too_large")
-            chunks.append(chunk)
-    except ClientDisconnect:  # nobody is there to read this, and nothing is wrong with the hub
-        raise Refused(Code.INVALID_REQUEST, "the body ended early", reason="invalid_json") from None
-    request.state.body = body = b"".join(chunks)
-    return body
+    body, most, more = bytearray(), request.state.body_bytes, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":  # nobody is there to read this, and nothing is wrong with the hub
+            raise Refused(Code.INVALID_REQUEST, "the body ended early", reason="invalid_json")
+        body += message.get("body", b"")
+        if len(body) > most:
+            raise Refused(Code.INVALID_REQUEST, f"a body of more than {most} bytes", reason="body_too_large")
+        more = message.get("more_body", False)
+    request.state.body = said = bytes(body)
+    return said
 
 
 def _not_json(word: str) -> None:

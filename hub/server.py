@@ -1,6 +1,7 @@
 """uvicorn, as the hub runs it: logs as events with fields, sockets without hidden queues, an orderly end."""
 
 import asyncio
+import gc
 import json
 import logging
 import logging.config
@@ -20,6 +21,8 @@ SEND_BUFFER = 128 * 1024
 """Bytes the kernel keeps for a slow reader; its own tuning would hide megabytes."""
 UNACKED_MS = 30_000
 """A peer that acknowledges nothing for so long is gone."""
+YOUNG = 10_000
+"""Objects that may come before Python looks for garbage among them; its own 700 are less than the requests under way."""
 LEAVE_S = 8
 """Time that open requests and sockets are given when the hub ends; container runtimes kill after 10."""
 
@@ -133,6 +136,7 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(hub: Hub, settings: Settings, started: Callable[[int], None]) -> int:
     """Runs until a signal or a failure; the exit code. `started` is told the port. Raises what hinders the start."""
     logging.config.dictConfig(logging_config(settings.log_level))
+    gc.set_threshold(YOUNG)
     listener = listen(settings.host, settings.port)
     config = uvicorn.Config(
         create_app(hub),

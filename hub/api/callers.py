@@ -66,7 +66,7 @@ class Callers:
 
     async def of_user_api(self, request: Request) -> Caller:
         """`x-notiflows-api-key` with exactly one of `x-notiflows-user-key` and `x-notiflows-user-id` (seed 2)."""
-        headers = request.headers
+        headers = _headers(request)
         project = self._project(headers)
         if self.is_operator(request):
             caller = self._operator(project, request)
@@ -87,7 +87,7 @@ class Callers:
 
     async def of_messaging_api(self, request: Request) -> Caller:
         """`Authorization: Bearer` with a secret key, or with a user's token beside `x-notiflows-api-key` (seed 1)."""
-        headers = request.headers
+        headers = _headers(request)
         if self.is_operator(request):
             return self._operator(self._project(headers), request)
         scheme, _, credential = headers.get("authorization", "").partition(" ")
@@ -110,7 +110,7 @@ class Callers:
 
     async def of_admin_api(self, request: Request) -> Caller:
         """`x-notiflows-api-key` with `x-notiflows-secret-key`, both of one project; the key must grant `admin`."""
-        headers = request.headers
+        headers = _headers(request)
         project = self._project(headers)
         if self.is_operator(request):
             return self._operator(project, request)
@@ -127,8 +127,10 @@ class Callers:
 
         Pages of other origins cannot send the header: CORS does not allow it.
         """
+        if self._operator_digest is None:
+            return False
         offered = request.headers.get("x-bellhub-operator")
-        if offered is None or self._operator_digest is None:
+        if offered is None:
             return False
         if not hmac.compare_digest(auth.secret_digest(offered), self._operator_digest):
             log.warning("operator.refused", extra={"path": request.url.path})
@@ -167,6 +169,11 @@ class Callers:
         """Whom somebody without a feed acts for."""
         name = headers.get("x-bellhub-user")
         return None if name is None else User(project.id, _user_name("X-Bellhub-User", name))
+
+
+def _headers(request: Request) -> dict[str, str]:
+    """The first one of each name; Starlette's look-up walks through all of them for every question."""
+    return dict(reversed(request.headers.items()))
 
 
 def _user_name(header: str, value: str) -> str:

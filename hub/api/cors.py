@@ -6,7 +6,7 @@ project lists, since a pre-flight request does not say whose it is; `Callers` tu
 
 from collections.abc import Callable, Sequence
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,7 +26,7 @@ _MAY_ASK = {
     ),
     "access-control-max-age": "7200",  # seconds; browsers keep it no longer
 }
-_MAY_READ = "x-request-id, idempotent-replayed, ratelimit, ratelimit-policy, retry-after"
+_MAY_READ = b"x-request-id, idempotent-replayed, ratelimit, ratelimit-policy, retry-after"
 
 
 class Cors:
@@ -51,13 +51,16 @@ class Cors:
             await _preflight(origin, welcome)(scope, receive, send)
             return
 
+        more = [(b"vary", b"origin")]
+        if welcome is not None:
+            more += [
+                (b"access-control-allow-origin", welcome.encode("latin-1")),
+                (b"access-control-expose-headers", _MAY_READ),
+            ]
+
         async def send_readable(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answered = MutableHeaders(scope=message)
-                answered.add_vary_header("origin")
-                if welcome is not None:
-                    answered["access-control-allow-origin"] = welcome
-                    answered["access-control-expose-headers"] = _MAY_READ
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         await self._app(scope, receive, send_readable)

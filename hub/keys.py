@@ -123,29 +123,29 @@ class User:
     def tag(self) -> str:
         return f"{{{self.project}/{quote(self.name, safe='._~@-')}}}"
 
-    @cached_property
+    @property
     def events(self) -> str:
         """The user's shard channel: every event of every feed, and control messages."""
         return f"{self.tag}:events"
 
-    @cached_property
+    @property
     def meta(self) -> str:
         return f"{self.tag}:meta"
 
-    @cached_property
+    @property
     def ops(self) -> str:
         return f"{self.tag}:ops"
 
-    @cached_property
+    @property
     def memo(self) -> str:
         return f"{self.tag}:memo"
 
-    @cached_property
+    @property
     def answers(self) -> str:
         """Sorted set: records of requests whose answers may show the user's entries -> seconds."""
         return f"{self.tag}:answers"
 
-    @cached_property
+    @property
     def rate(self) -> str:
         """Beginning of the counters of the user's requests."""
         return f"{self.tag}:rate"

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hub import keys
 from hub.api.callers import Caller
 from hub.api.dialects import Dialect, answer
-from hub.api.requests import BODY_BYTES, bad_param, request_digest
+from hub.api.requests import BODY_BYTES, bad_param, noted, request_digest
 from hub.errors import Code, Refused
 from hub.idempotency import Answers, Idempotency
 from hub.keys import User
@@ -151,7 +151,7 @@ class Door:
             # What `Segments` left encoded.
             request.scope["path_params"] = {name: unquote(text) for name, text in request.path_params.items()}
             response = await self._answer(request, enter)
-            response.raw_headers.extend(getattr(request.state, "rate_headers", ()))
+            response.raw_headers.extend(noted(request, "rate_headers") or ())
             await response(scope, receive, send)
 
         operation = Operation(path, answering, method, name)
@@ -252,13 +252,13 @@ def again(first: Answer) -> Response:
 
 def once_of(request: Request) -> Idempotency | None:
     """The record of this request, where it came with a key: for the script that makes the change."""
-    found: Idempotency | None = getattr(request.state, "once", None)
+    found: Idempotency | None = noted(request, "once")
     return found
 
 
 def about(request: Request, user: User | None, status: int = 0, body: str = "") -> Idempotency | None:
     """As `once_of`, for a request that turns out to be about this user's feeds, and whose answer is known before."""
-    asked: Asked | None = getattr(request.state, "asked", None)
+    asked: Asked | None = noted(request, "asked")
     if asked is None:
         return None
     request.state.once = record = asked.record(user, status, body)
@@ -270,7 +270,7 @@ def step_of(request: Request, user: User | None, step: str, answer: str = "") ->
 
     `answer` is what the step has to tell when it is asked for again.
     """
-    asked: Asked | None = getattr(request.state, "asked", None)
+    asked: Asked | None = noted(request, "asked")
     if asked is None or user is None:
         return None
     # With the digest in its name it can never be taken for that of another request under the same key.

@@ -21,6 +21,11 @@ ADMIN_BODY_BYTES = 1024 * 1024
 _T = TypeVar("_T")
 
 
+def noted(request: Request, name: str) -> Any:
+    """What was left in the request's state, or None; `getattr` would come to that by an exception with a message."""
+    return request.scope["state"].get(name)
+
+
 async def read_json(request: Request) -> Any:
     """The request's body. Raises `Refused` invalid_request (`reason`, no `fields`) for no JSON or too much of it."""
     return _parsed(await _read(request))
@@ -46,7 +51,7 @@ async def request_digest(request: Request) -> str:
 
 async def _read(request: Request) -> bytes:
     """The body, which is kept for whoever asks again."""
-    known: bytes | None = getattr(request.state, "body", None)
+    known: bytes | None = noted(request, "body")
     if known is not None:
         return known
     body, most, more = bytearray(), request.state.body_bytes, True

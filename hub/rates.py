@@ -47,6 +47,7 @@ class Rates:
     def __init__(self, engine: Engine, *, key_rate: str, user_rate: str) -> None:
         self._engine = engine
         self._items = {"key": rate(key_rate), "user": rate(user_rate)}
+        self._windows = {policy: item.key_for() for policy, item in self._items.items() if item}
 
     async def take(self, policy: str, counter: str) -> Standing | None:
         """Counts one request under a key of the store; None where nothing is limited. One command.
@@ -57,7 +58,7 @@ class Rates:
         if item is None:
             return None
         window_s = item.get_expiry()
-        keys = {"counter": f"{counter}/{item.key_for()}"}
+        keys = {"counter": f"{counter}/{self._windows[policy]}"}
         _, count, left_ms = await self._engine.run("rate", keys, {"window_ms": window_s * 1000})
         remaining, reset_s = max(0, item.amount - count), max(1, math.ceil(left_ms / 1000))
         return Standing(policy, item.amount, window_s, remaining, reset_s, allowed=count <= item.amount)

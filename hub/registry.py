@@ -154,7 +154,8 @@ class Registry:
         cursor, prev, data = rest.split(" ", 2)
         event = parse_event(handle, cursor, prev, data)
         frame = frames.event(event)
-        self.expect(present.user.feed(handle), event.expires)
+        if event.expires:
+            self.expect(present.user.feed(handle), event.expires)
         for session in tuple(present.sessions):
             session.event(event, frame)
 

@@ -1,5 +1,6 @@
 """From what a producer sends to the entry that is stored (`docs/api.md`): one rule for REST and command line."""
 
+import re
 import secrets
 import time
 from collections.abc import Iterable
@@ -177,11 +178,14 @@ def introduced(sending: _Content, keys: Iterable[SecretKey]) -> _Content:
     return sending.model_copy(update={"sender": known})
 
 
+_BLANK = re.compile(r"[\x00- ]")
+
+
 def link_allowed(url: str) -> bool:
     """http(s) or relative: a stored link is clicked by users, and `javascript:` is one of them."""
     head = url.strip().lower()
     scheme, colon, _ = head.partition(":")
-    if any(ord(char) <= 32 for char in url):
+    if _BLANK.search(url):
         return False
     return not colon or scheme in ("http", "https") or any(char in scheme for char in "/?#")
 

@@ -22,7 +22,7 @@ SEND_BUFFER = 128 * 1024
 UNACKED_MS = 30_000
 """A peer that acknowledges nothing for so long is gone."""
 YOUNG = 10_000
-"""Objects that may come before Python looks for garbage among them; its own 700 are less than the requests under way."""
+"""New objects before Python looks for garbage among them; its own 700 are less than requests under way hold."""
 LEAVE_S = 8
 """Time that open requests and sockets are given when the hub ends; container runtimes kill after 10."""
 

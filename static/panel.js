@@ -170,6 +170,7 @@ export class Panel {
     const { t } = look;
     const { state, reason, cursor } = snapshot;
     const filter = this.#filter;
+    const focus = this.#focus; // which is lost as soon as what has it is hidden
     this.#ask(snapshot);
     const ready = cursor !== null && (filter === "all" || this.#listed !== null);
     const entries = ready ? filtered(filter, snapshot, this.#listed?.entries ?? []) : [];
@@ -200,9 +201,8 @@ export class Panel {
     set(this.#noteText, { textContent: this.#told || `${t("closed")}: ${reason?.reason || reason?.code || ""}` });
     set(this.#noteAct, { textContent: t(this.#undo ? "undo" : "retry"), hidden: this.#told !== "" && !this.#undo });
     this.#look();
-    const focus = this.#focus;
     if (focus?.closest("[hidden]")) this.#title.focus();
-    if (focus?.classList.contains("off")) this.#focused?.main.focus();
+    if (focus?.classList.contains("off")) rowOf(focus)?.main.focus();
   }
 
   #drawRows(/** @type {any[]} */ shown, /** @type {import("./row.js").Look} */ look) {

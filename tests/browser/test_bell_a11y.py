@@ -324,13 +324,40 @@ async def test_what_is_there_already_is_not_announced_and_nothing_is_in_a_hidden
 
 
 async def test_an_archive_is_announced_with_its_undo(shop: Opens) -> None:
-    ann = await shop()
-    await ann.send("one")
-    await ann.named("Notifications, 1 new")
+    ann = await shop(visit=False)
+    await ann.send("one", "two", "three")
+    await ann.visit()  # by now nothing arrives any more, of which there would be something to say
+    await ann.named("Notifications, 3 new")
     await ann.open_panel()
-    await ann.focus_is_on("one")
+    await ann.focus_is_on("three")
     await ann.page.keyboard.press("e")
-    await expect(ann.page.locator("body > [role=status]")).to_have_text("Archived. Press Z to undo.")
+    region = ann.page.locator("body > [role=status]")
+    await expect(region).to_have_text("Archived. Press Z to undo.")
+    said = await region.text_content()
+    await ann.focus_is_on("two")
+    await ann.page.keyboard.press("e")
+    await ann.focus_is_on("one")
+    await expect(region).to_have_text("Archived. Press Z to undo.")
+    assert await region.text_content() != said  # or nothing would be read out
+    await region.evaluate("(region) => region.remove()")  # as a page does that draws itself anew
+    await ann.page.keyboard.press("e")
+    await expect(region).to_have_text("Archived. Press Z to undo.")
+
+
+async def test_a_control_that_goes_with_its_click_leaves_the_focus_near_by(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one", "two")
+    await ann.open_panel()
+    await ann.focus_is_on("two")
+    await ann.page.keyboard.press("Tab")
+    await expect(ann.button("Mark read: two")).to_be_focused()
+    await ann.page.keyboard.press("Enter")
+    await expect(ann.button("Mark read: two")).to_be_hidden()
+    await ann.focus_is_on("two")
+    await ann.button("Mark 1 read").focus()
+    await ann.page.keyboard.press("Enter")
+    await expect(ann.button("Mark 1 read")).to_be_hidden()
+    await expect(ann.panel.get_by_role("heading")).to_be_focused()
 
 
 async def test_arrows_follow_the_reading_direction(shop: Opens) -> None:
@@ -355,6 +382,27 @@ async def test_nothing_moves_for_those_who_asked_for_that_and_forced_colours_kee
     assert await dot.evaluate("(dot) => getComputedStyle(dot).backgroundColor") != await ann.panel.evaluate(
         "(panel) => getComputedStyle(panel).backgroundColor"
     )
+
+
+async def test_where_colours_are_forced_what_has_only_a_background_gets_a_border(shop: Opens) -> None:
+    ann = await shop(forced_colors="active")
+    await ann.send("one")
+    await expect(ann.badge).to_have_css("border-top-style", "solid")
+    await ann.open_panel()
+    await expect(ann.panel).to_have_css("border-top-style", "solid")
+    await expect(ann.button("All")).to_have_css("border-top-style", "solid")
+    await expect(ann.button("Archived")).to_have_css("border-top-style", "none")
+
+
+async def test_who_wants_more_contrast_has_no_lesser_text(shop: Opens) -> None:
+    ann = await shop(contrast="more")
+    await ann.send("one", body="text")
+    await ann.open_panel()
+    colours = await ann.rows.first.evaluate(
+        "(row) => [...row.querySelectorAll('.title, .text, time')].map((text) => getComputedStyle(text).color)"
+    )
+    assert len(colours) == 3
+    assert len(set(colours)) == 1
 
 
 async def test_times_and_plurals_are_those_of_the_language(shop: Opens) -> None:

@@ -48,10 +48,10 @@ export function announceArrivals(client, words) {
   const speak = () => {
     say([words(arrived), ...told.splice(0)].join(". "));
     arrived = 0;
-    next = Date.now() + PAUSE_MS;
+    next = performance.now() + PAUSE_MS;
   };
   client.addEventListener("notification", () => {
     if (document.visibilityState !== "visible") return;
-    if (arrived++ === 0) setTimeout(speak, Math.max(BURST_MS, next - Date.now()));
+    if (arrived++ === 0) setTimeout(speak, Math.max(BURST_MS, next - performance.now()));
   });
 }

@@ -115,7 +115,7 @@ export class NotificationToasts extends BellElement {
     if (!this.hasAttribute("desktop") || this.snapshot.role === "follower") return;
     const { held } = await navigator.locks.query();
     if (held?.some(({ name }) => name === LOOKED_AT)) return;
-    const now = Date.now();
+    const now = performance.now();
     if (due > now + 2 * EACH_MS) return;
     due = Math.max(due, now) + EACH_MS;
     const shown = new Notification(titleOf(entry), { body: entry.data.body, tag: entry.id });

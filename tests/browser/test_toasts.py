@@ -117,6 +117,15 @@ async def test_a_toast_stays_while_it_is_pointed_at_or_has_the_focus(shop: Opens
     assert await left.counts() == (1, 1)
 
 
+async def test_a_toast_that_is_pointed_at_is_pushed_out_by_none(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one", "two", "three")
+    await expect(toasts(ann)).to_have_count(3)
+    await toasts(ann).last.hover()
+    await ann.send("four")
+    await expect(toasts(ann).locator(".title")).to_have_text(["four", "three", "one"])
+
+
 async def test_escape_dismisses_toasts_and_marks_nothing(shop: Opens) -> None:
     ann = await shop()
     await ann.send("one", "two")
@@ -175,6 +184,16 @@ async def test_nothing_pops_up_while_the_panel_is_open_or_the_page_is_hidden(sho
     await expect(toasts(ann).locator(".title")).to_have_text(["shown"])
     await ann.open_panel()
     await expect(toasts(ann)).to_have_count(0)
+
+
+async def test_an_open_panel_that_the_page_removes_holds_no_toast_back(shop: Opens) -> None:
+    ann = await shop()
+    await ann.open_panel()
+    await ann.send("open")
+    await ann.until_counts(0, 1)  # it was looked at
+    await ann.element.evaluate("(bell) => bell.remove()")
+    await ann.send("removed")
+    await expect(toasts(ann).locator(".title")).to_have_text(["removed"])
 
 
 async def test_nothing_pops_up_while_an_inbox_is_in_sight(shop: Opens) -> None:
@@ -398,7 +417,7 @@ async def test_the_next_leader_goes_on(shop: Opens) -> None:
 
 async def test_a_click_on_it_brings_the_page_forward_marks_clicked_and_leads_there(shop: Opens) -> None:
     ann = await shop(desktop=True)
-    await ann.page.evaluate("window.focus = () => sessionStorage.setItem('focused', 'yes')")
+    await ann.page.evaluate("void (window.focus = () => sessionStorage.setItem('focused', 'yes'))")
     await ann.hide(True)
     [order] = await ann.send("one", body="two", url="/orders/1")
     await until(ann, "shown.length > 0")
@@ -408,6 +427,42 @@ async def test_a_click_on_it_brings_the_page_forward_marks_clicked_and_leads_the
     assert await ann.page.evaluate("sessionStorage.getItem('focused')") == "yes"
     await ann.page.go_back()
     await ann.until_set(order, "clicked_at")
+
+
+async def test_the_page_may_take_over_a_click_on_it(shop: Opens) -> None:
+    ann = await shop(desktop=True)
+    await ann.page.evaluate(
+        "document.addEventListener('bell-click', (e) => (e.preventDefault(), (window.got = e.detail.entry.id)))"
+    )
+    await ann.hide(True)
+    [order] = await ann.send("one", url="/orders/1")
+    await until(ann, "shown.length > 0")
+    await ann.page.evaluate("shown[0].onclick()")
+    await ann.until_set(order, "clicked_at")
+    assert await ann.page.evaluate("got") == order
+    assert ann.page.url.endswith("/shop")
+
+
+async def test_a_clock_that_is_set_back_keeps_nothing_from_being_told(shop: Opens) -> None:
+    ann = await shop(desktop=True)
+    now = 1_900_000_000
+    await ann.page.clock.install(time=now)
+    await ann.visit()
+    await until(ann, "document.querySelector('notification-bell').snapshot.state === 'connected'")
+    await ann.send("one")
+    await expect(ann.page.get_by_role("status")).to_have_text("1 new notification. one")
+    await ann.hide(True)
+    await ann.send("two", "three", "four")
+    await until(ann, "shown.length > 2")
+    await ann.hide(False)
+    await ann.page.clock.set_system_time(now - 7200)
+    await ann.page.clock.run_for(7_000)  # longer than the pause after either
+    await ann.send("five")
+    await ann.page.clock.run_for(1_000)
+    await expect(ann.page.get_by_role("status")).to_have_text("1 new notification. five")
+    await ann.hide(True)
+    await ann.send("six")
+    await until(ann, "shown.length > 3")
 
 
 async def test_the_system_hears_nothing_without_the_attribute(shop: Opens) -> None:

@@ -95,6 +95,23 @@ async def test_an_inbox_below_the_fold_has_shown_nothing_until_it_is_scrolled_to
     await ann.until_counts(0, 1)
 
 
+async def test_who_reads_the_archive_has_not_seen_what_arrives_meanwhile(shop: Opens) -> None:
+    ann = await shop()
+    [old] = await ann.send("old")
+    await ann.open_panel()
+    await ann.until_counts(0, 1)
+    await ann.focus_is_on("old")
+    await ann.page.keyboard.press("e")
+    await ann.button("Archived").click()
+    await expect(ann.titles).to_have_text(["old"])
+    await ann.send("new")
+    await ann.named("Notifications, 1 new")
+    await ann.moment()
+    assert await ann.counts() == (1, 1)
+    await ann.button("All").click()
+    await ann.until_counts(0, 1)
+
+
 async def test_what_was_new_stays_marked_as_new_until_the_panel_is_closed(shop: Opens) -> None:
     ann = await shop()
     await ann.send("one")
@@ -154,6 +171,16 @@ async def test_the_page_can_take_a_click_over(shop: Opens) -> None:
     await expect(ann.page).to_have_title("Orders")
 
 
+async def test_a_click_without_a_link_that_the_page_takes_over_closes_the_panel_too(shop: Opens) -> None:
+    ann = await shop()
+    [entry] = await ann.send("a dialog of the page")
+    await ann.page.evaluate("addEventListener('bell-click', (event) => event.preventDefault())")
+    await ann.open_panel()
+    await ann.row("a dialog of the page").locator(".main").click()
+    await expect(ann.panel).to_be_hidden()
+    await ann.until_set(entry, "clicked_at")
+
+
 @pytest.mark.parametrize("options", [{"button": "middle"}, {"modifiers": ["Control"]}])
 async def test_a_link_opens_in_a_new_tab_and_is_marked_all_the_same(shop: Opens, options: dict[str, Any]) -> None:
     ann = await shop()
@@ -182,6 +209,15 @@ async def test_markup_and_scripts_are_shown_as_text(shop: Opens) -> None:
     await ann.open_panel()
     await expect(ann.titles).to_have_text([title])
     assert await ann.panel.locator("b, i:not(.edge, .skeleton i), img, script, a").count() == 0
+
+
+async def test_a_picture_that_does_not_load_gives_way_to_initials(shop: Opens) -> None:
+    ann = await shop()
+    sender = {"id": "u1", "type": "user", "name": "Ada Lovelace", "avatar_url": f"{ann.address}/nobody.png"}
+    await ann.send("one", sender=sender)
+    await ann.open_panel()
+    await expect(ann.rows.locator(".face")).to_have_text("AL")
+    ann.problems.clear()  # the browser has logged the 404
 
 
 # ---- marks -------------------------------------------------------------------------------------------
@@ -224,16 +260,21 @@ async def test_an_archived_entry_can_be_taken_back_with_a_button_or_a_key(shop: 
 
 async def test_an_archive_can_be_taken_back_for_seven_seconds(shop: Opens) -> None:
     ann = await shop()
-    await ann.page.clock.install()
+    await ann.page.clock.install(time=1_900_000_000)
     await ann.visit()
     await ann.send("one")
     await ann.open_panel()
     await ann.focus_is_on("one")
+    await ann.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
     await ann.page.keyboard.press("e")
     await expect(ann.button("Undo")).to_be_visible()
     await ann.page.clock.run_for(6_900)
     await expect(ann.button("Undo")).to_be_visible()
-    await ann.page.clock.run_for(200)
+    await ann.button("Undo").hover()
+    await ann.page.clock.run_for(10_000)
+    await expect(ann.button("Undo")).to_be_visible()  # it is not taken away from under the pointer
+    await ann.page.mouse.move(0, 0)
+    await ann.page.clock.run_for(7_000)
     await expect(ann.button("Undo")).to_be_hidden()
 
 

@@ -97,7 +97,7 @@ async def test_an_inbox_below_the_fold_has_shown_nothing_until_it_is_scrolled_to
 
 async def test_who_reads_the_archive_has_not_seen_what_arrives_meanwhile(shop: Opens) -> None:
     ann = await shop()
-    [old] = await ann.send("old")
+    await ann.send("old")
     await ann.open_panel()
     await ann.until_counts(0, 1)
     await ann.focus_is_on("old")

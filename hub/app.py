@@ -177,9 +177,11 @@ class Hub:
     async def stop(self) -> None:
         """Ends the sessions that are left, then every part, the store last."""
         self.registry.drain()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Asked until they end: before Python 3.12 `asyncio.wait_for`, in redis-py, may swallow what it is asked once.
+        while left := [task for task in self._tasks if not task.done()]:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=0.1)
         if self._client is not None:
             await self._client.aclose()
         if self.embedded:

@@ -12,7 +12,7 @@ from hub.keys import PROJECTS, User
 from hub.projects import Projects
 from hub.store import Store
 from tests.conftest import StartHub
-from tests.harness import PRIVATE_PEM, SIGNING_KEY, RedisServer, RunningHub, until
+from tests.harness import PATIENCE_S, PRIVATE_PEM, SIGNING_KEY, RedisServer, RunningHub, until
 
 ANN = User("default", "ann")
 
@@ -83,6 +83,25 @@ async def test_a_spoilt_project_document_ends_no_hub(redis_server: RedisServer, 
     await other.send("ann", "both are up")
     assert len((await hub.feed("ann"))["items"]) == 1
     assert not hub.hub.failed.is_set()
+
+
+async def test_a_part_that_swallows_a_cancellation_keeps_no_hub_alive(start_hub: StartHub) -> None:
+    """As `asyncio.wait_for` does before Python 3.12 when what it waits for ends in the same moment."""
+    hub = await start_hub()
+    swallowed = asyncio.Event()
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.set()
+        await asyncio.Event().wait()
+
+    hub.hub._own(stubborn())
+    await asyncio.sleep(0)  # it has begun
+    async with asyncio.timeout(PATIENCE_S):
+        await hub.hub.stop()
+    assert swallowed.is_set()
 
 
 async def test_commands_never_run_in_another_database_after_a_reconnect(redis_server: RedisServer) -> None:

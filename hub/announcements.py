@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -54,7 +54,10 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class _Board:
-    """What is live in one project: by channel, in the order of their numbers. `version` tells boards apart."""
+    """What is live in one project: by channel, in the order of their numbers. `version` tells boards apart.
+
+    A project in which nothing was ever published has none, and no version.
+    """
 
     version: str = ""
     ops: dict[str, list[Op]] = field(default_factory=dict)
@@ -78,11 +81,19 @@ class Live:
         ops = board.ops.get(feed.channel, [])
         return ops[bisect_right(ops, number, key=lambda op: op.number) :]
 
+    @property
+    def projects(self) -> Collection[str]:
+        """Those of which anything is known; one that was deleted may be among them for a while."""
+        return self._boards.keys()
+
     def version(self, project: str) -> str:
         return self._boards.get(project, _Board()).version
 
     def replace(self, project: str, version: str, ops: Iterable[tuple[str, Op]]) -> None:
         """Takes over what the store says is live now, each with the handle of its channel."""
+        if not version:  # nothing was ever published, or the project is gone
+            self.forget(project)
+            return
         by_channel: dict[str, list[Op]] = {}
         for channel, op in sorted(ops, key=lambda pair: pair[1].number):
             by_channel.setdefault(channel, []).append(op)
@@ -226,7 +237,7 @@ class Announcements:
             stale = {project for project, at in self._look_at.items() if at <= now}
             if self._all or now >= check_at:
                 self._all, check_at = False, now + check_s
-                stale |= set(projects())
+                stale |= {*projects(), *self._live.projects}
             await self.load_all(stale)
 
     async def load_all(self, projects: Iterable[str]) -> None:

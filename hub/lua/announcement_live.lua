@@ -2,7 +2,8 @@
 -- Together they are everything up to the newest number: a feed that has all of them has missed nothing.
 -- uses: announcements
 -- args: knows
--- returns: {'same'|'ok', released, now, next_due|'', version, ...(number, id, ends, channel, doc|'' withdrawn)}
+-- returns: {'same'|'ok', released, now, next_due|'', version|'', ...(number, id, ends, channel, doc|'' withdrawn)};
+--   no version: nothing was ever published
 
 local ready = redis.call('ZRANGEBYSCORE', due, '-inf', digits(now))
 for _, id in ipairs(ready) do
@@ -25,6 +26,7 @@ for i = 1, #left, 2 do
   local number, id, channel = string.match(left[i], '^(%S+) (%S+) (%S+)$')
   for _, value in ipairs({number, id, digits(tonumber(left[i + 1])), channel, ''}) do reply[#reply + 1] = value end
 end
-reply[5] = (redis.call('GET', top) or '0') .. '-' .. #reply
+local newest = redis.call('GET', top)
+if newest then reply[5] = newest .. '-' .. #reply end
 if reply[5] == knows then return {'same', reply[2], reply[3], reply[4], reply[5]} end
 return reply

@@ -170,6 +170,18 @@ async def test_an_archived_entry_never_flickers_back(tab: Tab) -> None:
     assert totals[-1] == 0
 
 
+async def test_an_archive_that_another_device_takes_back_is_taken_back_here_as_well(tab: Tab) -> None:
+    sent = await tab.hub.send(tab.user)
+    await tab.connect()
+    await tab.js("(id) => client.mark('archive', [id])", sent)
+    await tab.until("client.getSnapshot().counts.total === 0")
+    device = await tab.hub.connect(tab.user)
+    await device.ask("unarchive", channel="inbox", ids=[sent])
+    await device.close()
+    await tab.until("client.getSnapshot().counts.total === 1")
+    await tab.agrees()
+
+
 async def test_mark_all_spares_what_arrives_after_the_snapshot_that_was_shown(tab: Tab) -> None:
     old = await tab.hub.send(tab.user)
     await tab.connect()
@@ -345,12 +357,14 @@ async def test_a_list_that_is_aborted_fails_at_once_and_a_mark_not_sent_is_taken
           sockets[0].close();
           const abort = new AbortController(), { signal } = abort;
           const calls = [client.list({}, { signal }), client.mark("archive", [id], { signal })];
+          const told = [];
+          client.subscribe(() => told.push(client.getSnapshot().entries.length));
           abort.abort();
-          return (await Promise.allSettled(calls)).map(({ reason }) => reason.name);
+          return [told.at(-1), ...(await Promise.allSettled(calls)).map(({ reason }) => reason.name)];
         }""",
         sent,
     )
-    assert outcomes == ["AbortError", "AbortError"]
+    assert outcomes == [1, "AbortError", "AbortError"]
     await tab.until(CONNECTED)
     await tab.agrees()
     assert (await tab.shown())["statuses"] == {sent: "unseen"}

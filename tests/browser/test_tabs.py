@@ -198,6 +198,40 @@ async def test_a_frozen_leader_is_relieved_by_a_visible_tab_and_does_not_fight_b
     assert await role(follower) == "leader"
 
 
+async def holder(tab: Tab) -> str:
+    """Whose the lock is, once all that this tab has asked of it is done."""
+    return str(await tab.js("navigator.locks.query().then(({ held }) => held[0].clientId)"))
+
+
+async def test_a_tab_that_slept_asks_whether_the_leader_is_there_and_takes_no_place(open_tab: Open) -> None:
+    leader, follower = await open_tab(), await open_tab(clock=True)
+    before = await holder(leader)
+    await follower.page.clock.fast_forward(20_000)
+    assert len(await follower.frames("out", "ping")) == 1
+    assert await holder(follower) == before
+    await follower.until("events.some(({ frame }) => frame?.type === 'pong')")
+    await agree(leader, follower)
+    assert await role(leader) == "leader"
+
+
+async def test_a_leader_that_is_hidden_for_a_blink_keeps_its_place(open_tab: Open) -> None:
+    leader, follower = await open_tab(), await open_tab()
+    before = await holder(leader)
+    address = leader.address
+    await leader.js(
+        """async (name) => {
+          const channel = new BroadcastChannel(name);
+          globalThis.taken = new Promise((told) => (channel.onmessage = ({ data }) => data.say === "take" && told()));
+        }""",
+        f"bellhub:{address['url']}:{address['apiKey']}:{address['channel']}",
+    )
+    await leader.js(f"({HIDE})(true); ({HIDE})(false); globalThis.taken")
+    await leader.hub.send(leader.user)
+    await follower.until("client.getSnapshot().counts.total === 1")  # told after whatever the leader said to the other
+    assert await holder(follower) == before
+    await agree(leader, follower)
+
+
 async def test_a_leader_that_is_hidden_gives_its_place_to_a_tab_that_is_seen(open_tab: Open) -> None:
     leader, follower = await open_tab(), await open_tab()
     await leader.js(HIDE, True)
@@ -297,6 +331,25 @@ async def test_what_happens_while_the_network_is_away_reaches_every_tab_once(
     for tab in (leader, follower):
         await tab.until("events.filter(({ type }) => type === 'notification').length === 3")
         assert [event["entry"]["id"] for event in await tab.events("notification")] == sent
+    await agree(leader, follower)
+
+
+async def test_the_late_end_of_a_socket_that_was_given_up_is_no_news_to_other_tabs(open_tab: Open) -> None:
+    leader, follower = await open_tab(clock=True), await open_tab()
+    # As after a sleep: the hub's words do not arrive any more, and nobody says that the connection is gone.
+    await leader.js("lose = 'pong'; sockets[0].close = () => { globalThis.hung = true; }")
+    await leader.page.clock.fast_forward(60_000)
+    await leader.until("globalThis.hung")
+    await leader.page.clock.fast_forward(5_000)
+    await leader.page.clock.fast_forward(1_000)
+    await leader.until("sockets.length === 2")
+    for tab in (leader, follower):
+        await tab.until(CONNECTED)
+    states = len(await follower.events("state"))
+    await leader.js("delete sockets[0].close; new Promise((end) => { sockets[0].onclose = end; sockets[0].close(); })")
+    await leader.hub.send(leader.user)
+    await follower.until("client.getSnapshot().counts.total === 1")
+    assert len(await follower.events("state")) == states
     await agree(leader, follower)
 
 

@@ -474,7 +474,7 @@ export class Panel {
       case "I":
         return row && (this.#mark("read", row.entry), true);
       case "A":
-        return this.markAllRead();
+        return !this.#all.hidden && this.markAllRead();
       case "z":
         return this.#undo && (this.#takeBack(), true);
     }

@@ -138,6 +138,24 @@ async def test_every_action_can_be_done_with_the_keyboard_alone(shop: Opens) -> 
     await ann.visit()
 
 
+async def test_among_archived_entries_no_key_marks_all_read_as_no_button_does(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("kept")
+    await ann.send("archived")
+    await ann.open_panel()
+    await ann.until_counts(0, 2)
+    await ann.focus_is_on("archived")
+    await ann.page.keyboard.press("e")
+    await ann.button("Archived").click()
+    await expect(ann.titles).to_have_text(["archived"])
+    await ann.page.keyboard.press("ArrowDown")
+    await ann.focus_is_on("archived")
+    await ann.page.keyboard.press("Shift+A")
+    await ann.page.keyboard.press("e")  # later than all that the other key may have marked
+    await expect(ann.rows).to_have_count(0)
+    await ann.until_counts(0, 2)
+
+
 async def test_the_pill_and_an_undo_are_reached_with_the_keyboard(shop: Opens) -> None:
     ann = await shop()
     await ann.send_many(20)

@@ -152,6 +152,13 @@ class Shop:
     async def focus_is_on(self, title: str) -> None:
         await expect(self.row(title).locator(".main")).to_be_focused()
 
+    async def find_in_archive(self, title: str) -> None:
+        """Archives the entry that has the focus by its key, and shows the archive, where it is alone."""
+        await self.focus_is_on(title)
+        await self.page.keyboard.press("e")
+        await self.button("Archived").click()
+        await expect(self.titles).to_have_text([title])
+
     # ---- what the hub says ----------------------------------------------------------------------------
 
     async def send(self, *titles: str, **fields: Any) -> list[str]:

@@ -39,7 +39,7 @@ export class BellhubError extends Error {
  * @typedef {object} Snapshot what to show; frozen, and the same object until something changes
  * @property {import("./protocol.js").State} state not every lost connection means `closed`: only `close()`,
  *   `logout()`, or a hub that says stay away
- * @property {{code?: number, reason?: string} | undefined} reason why the connection ended, if it did
+ * @property {import("./protocol.js").Why | undefined} reason why the connection ended, if it did
  * @property {"solo" | "leader" | "follower"} role among the tabs of this browser
  * @property {string | null} user
  * @property {{unseen: number, unread: number, total: number}} counts of the whole feed, unanswered marks included
@@ -58,7 +58,7 @@ export class BellhubError extends Error {
  * - `state`: `{state, code?, reason?}`.
  * - `refused`: `{verb, ids, error}`; a mark was undone, since the hub will not have it. `ids`: those asked for;
  *   undefined for a mark-all.
- * - `auth`: `{code?, reason}`; the hub will not have this user, or nobody is signed in. The client is closed:
+ * - `auth`: `{code, reason}`; the hub will not have this user, or nobody is signed in. The client is closed:
  *   `connect()` asks for another token.
  * - `frame`: `{direction: "in" | "out", frame, size}` in bytes; tokens are blotted out.
  * - `error`: `{error}`; what no call is waiting for.
@@ -87,7 +87,7 @@ export class BellhubClient extends EventTarget {
   #user;
   /** The same, as far as it is known before the hub has said so. @type {string | null} */
   #who;
-  /** @type {{code?: number, reason?: string} | undefined} */
+  /** @type {import("./protocol.js").Why | undefined} */
   #reason;
   /** @type {any} */
   #snapshot;
@@ -198,7 +198,7 @@ export class BellhubClient extends EventTarget {
   close() {
     this.#listening?.abort();
     this.#listening = null;
-    this.#do("stop", "closed", false);
+    this.#do("stop", { code: "closed", reason: "closed" }, false);
   }
 
   /** The user leaves: close, here and in all tabs, and forget marks that were not sent. */
@@ -333,7 +333,11 @@ export class BellhubClient extends EventTarget {
   #signedIn(/** @type {string | null} */ user) {
     if (user !== null && user === (this.#user ?? user)) return;
     if (user === null) this.#end([]);
-    this.#do("stop", user === null ? "signed out" : "another user signed in", true);
+    const why =
+      user === null
+        ? { code: "signed_out", reason: "signed out" }
+        : { code: "other_user", reason: "another user signed in" };
+    this.#do("stop", why, true);
   }
 
   /** Each tab has an item of its own: those that write at the same time do not meet. */

@@ -198,7 +198,7 @@ export class Panel {
     set(this.#emptyMore, { textContent: t(`${filter}EmptyMore`) });
     set(this.#away, { textContent: t("reconnecting"), hidden: dead || state === "connected" || state === "idle" });
     set(this.#note, { hidden: !this.#told && !dead });
-    set(this.#noteText, { textContent: this.#told || `${t("closed")}: ${reason?.reason || reason?.code || ""}` });
+    set(this.#noteText, { textContent: this.#told || t(reason?.code) || `${t("closed")} (${reason?.code})` });
     set(this.#noteAct, { textContent: t(this.#undo ? "undo" : "retry"), hidden: this.#told !== "" && !this.#undo });
     this.#look();
     if (focus?.closest("[hidden]")) this.#title.focus();
@@ -418,8 +418,9 @@ export class Panel {
     say(this.#host.look.t(`${verb}Done`));
   }
 
-  #fail(/** @type {any} */ { message }) {
-    const text = this.#host.look.t("failed", { error: message });
+  #fail(/** @type {any} */ { code, message }) {
+    const { t } = this.#host.look;
+    const text = t("failed", { error: t(code) || message });
     this.#say(text);
     // A closed panel is not drawn.
     this.#host.draw();

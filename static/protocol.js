@@ -24,7 +24,7 @@ const SLEPT_MS = 2_000;
 const RETRIES = 7;
 
 const TOKEN_EXPIRED = 4003;
-/** A hub that closes with one of these will not have this user: trying again would change nothing. @type {(number | undefined)[]} */
+/** A hub that closes with one of these will not have this user: trying again would change nothing. @type {unknown[]} */
 const REFUSED = [TOKEN_EXPIRED, 4501, 4503];
 /** What a browser reports when a connection broke without a close frame. */
 const ABNORMAL = 1006;
@@ -38,15 +38,21 @@ const STAY_AWAY = [1002, 1003, 1007, 1008, 1009, 1010];
  * - `drop`: forget the socket, nothing of it counts any more; no `closed` is expected.
  * - `send`: write this frame.
  * - `token`: fetch a user token, then report `token` or `tokenFailed`.
- * - `state`: the state is now this; `code` and `reason` say why a connection ended.
+ * - `state`: the state is now this; `code` and `reason` say why a connection ended, if one did.
  * - `notification`: an entry that was not there before, now or while this client was away.
  * - `answer`: the answer to the request: an `ack`, a `page` or an `error`.
  * - `auth`: the hub will not have this user, or nobody is signed in. It ended.
  * - `error`: an error that answers no request.
  * @typedef {{act: "connect"} | {act: "drop"} | {act: "send", frame: Frame} | {act: "token"}
- *   | {act: "state", state: State, code?: number, reason?: string}
+ *   | {act: "state", state: State} & Partial<Why>
  *   | {act: "notification", entry: import("./inbox.js").Entry} | {act: "answer", answer: Frame}
- *   | {act: "auth", code?: number, reason?: string} | {act: "error", error: Frame}} Step
+ *   | {act: "auth"} & Why | {act: "error", error: Frame}} Step
+ */
+
+/**
+ * Why a connection ended. `code`: that of the close or of the error, or `closed`, `nobody`, `signed_out`,
+ * `other_user`. `reason` is for developers.
+ * @typedef {{code: number | string, reason: string}} Why
  */
 
 /** No step is needed where nothing is returned. @typedef {Step[] | undefined} Steps */
@@ -99,7 +105,7 @@ export class Connection {
 
   /** @type {State} */
   #told = "idle";
-  /** Why the connection ended that this input is about. @type {{code?: number, reason?: string}} */
+  /** Why the connection ended that this input is about. @type {Partial<Why>} */
   #ending = {};
 
   /**
@@ -171,15 +177,15 @@ export class Connection {
   }
 
   /** Close for good. `refused`: since somebody else is to be served. @returns {Step[]} */
-  stop(/** @type {string} */ reason, /** @type {boolean} */ refused) {
-    return this.#tell(this.#end({ reason }, refused));
+  stop(/** @type {Why} */ why, /** @type {boolean} */ refused) {
+    return this.#tell(this.#end(why, refused));
   }
 
   /** @param {string | null} token null: nobody is signed in @returns {Step[]} */
   token(token, /** @type {number} */ now) {
     this.#tokenWanted = false;
     if (this.#phase === "closed") return [];
-    if (token === null) return this.#tell(this.#end({ reason: "nobody is signed in" }, true));
+    if (token === null) return this.#tell(this.#end({ code: "nobody", reason: "nobody is signed in" }, true));
     this.#token = token;
     this.#expires = Infinity;
     if (this.#phase === "token") return this.#tell(this.#connect(now));
@@ -298,7 +304,7 @@ export class Connection {
   }
 
   /** @returns {Step[]} */
-  #end(/** @type {{code?: number, reason?: string}} */ why, refused = REFUSED.includes(why.code)) {
+  #end(/** @type {Why} */ why, refused = REFUSED.includes(why.code)) {
     this.#reset();
     this.#phase = "closed";
     this.#token = null;
@@ -424,7 +430,7 @@ export class Connection {
 
   /** @returns {Steps} */
   #subscribeFailed(/** @type {Frame} */ error, /** @type {number} */ now) {
-    if (!error.temporary) return [{ act: "error", error }, ...this.#end({ reason: error.message })];
+    if (!error.temporary) return [{ act: "error", error }, ...this.#end({ code: error.code, reason: error.message })];
     this.#subscribeAt = now + this.#patience(error);
   }
 

@@ -32,7 +32,11 @@ export const english = {
   archivedEmpty: "Nothing is archived",
   archivedEmptyMore: "What you archive appears here.",
   reconnecting: "Reconnecting…",
+  // Why, by the code of the reason or error; for one that has no text here: `closed`, and the code.
   closed: "Notifications can’t be shown",
+  nobody: "Nobody is signed in",
+  signed_out: "You have signed out",
+  other_user: "Somebody else has signed in",
   retry: "Try again",
   desktop: "Show on desktop",
   failed: "That did not work: {error}",

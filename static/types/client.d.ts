@@ -34,10 +34,7 @@ export type Snapshot = {
     /**
      * why the connection ended, if it did
      */
-    reason: {
-        code?: number;
-        reason?: string;
-    } | undefined;
+    reason: import("./protocol.js").Why | undefined;
     /**
      * among the tabs of this browser
      */
@@ -77,7 +74,7 @@ export type Snapshot = {
  * @typedef {object} Snapshot what to show; frozen, and the same object until something changes
  * @property {import("./protocol.js").State} state not every lost connection means `closed`: only `close()`,
  *   `logout()`, or a hub that says stay away
- * @property {{code?: number, reason?: string} | undefined} reason why the connection ended, if it did
+ * @property {import("./protocol.js").Why | undefined} reason why the connection ended, if it did
  * @property {"solo" | "leader" | "follower"} role among the tabs of this browser
  * @property {string | null} user
  * @property {{unseen: number, unread: number, total: number}} counts of the whole feed, unanswered marks included
@@ -95,7 +92,7 @@ export type Snapshot = {
  * - `state`: `{state, code?, reason?}`.
  * - `refused`: `{verb, ids, error}`; a mark was undone, since the hub will not have it. `ids`: those asked for;
  *   undefined for a mark-all.
- * - `auth`: `{code?, reason}`; the hub will not have this user, or nobody is signed in. The client is closed:
+ * - `auth`: `{code, reason}`; the hub will not have this user, or nobody is signed in. The client is closed:
  *   `connect()` asks for another token.
  * - `frame`: `{direction: "in" | "out", frame, size}` in bytes; tokens are blotted out.
  * - `error`: `{error}`; what no call is waiting for.

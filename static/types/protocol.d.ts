@@ -17,24 +17,24 @@ export type Step = {
     frame: Frame;
 } | {
     act: "token";
-} | {
+} | ({
     act: "state";
     state: State;
-    code?: number;
-    reason?: string;
-} | {
+} & Partial<Why>) | {
     act: "notification";
     entry: import("./inbox.js").Entry;
 } | {
     act: "answer";
     answer: Frame;
-} | {
+} | ({
     act: "auth";
-    code?: number;
-    reason?: string;
-} | {
+} & Why) | {
     act: "error";
     error: Frame;
+};
+export type Why = {
+    code: number | string;
+    reason: string;
 };
 export type Steps = Step[] | undefined;
 export type State = "idle" | "connecting" | "connected" | "reconnecting" | "closed";
@@ -45,15 +45,20 @@ export type State = "idle" | "connecting" | "connected" | "reconnecting" | "clos
  * - `drop`: forget the socket, nothing of it counts any more; no `closed` is expected.
  * - `send`: write this frame.
  * - `token`: fetch a user token, then report `token` or `tokenFailed`.
- * - `state`: the state is now this; `code` and `reason` say why a connection ended.
+ * - `state`: the state is now this; `code` and `reason` say why a connection ended, if one did.
  * - `notification`: an entry that was not there before, now or while this client was away.
  * - `answer`: the answer to the request: an `ack`, a `page` or an `error`.
  * - `auth`: the hub will not have this user, or nobody is signed in. It ended.
  * - `error`: an error that answers no request.
  * @typedef {{act: "connect"} | {act: "drop"} | {act: "send", frame: Frame} | {act: "token"}
- *   | {act: "state", state: State, code?: number, reason?: string}
+ *   | {act: "state", state: State} & Partial<Why>
  *   | {act: "notification", entry: import("./inbox.js").Entry} | {act: "answer", answer: Frame}
- *   | {act: "auth", code?: number, reason?: string} | {act: "error", error: Frame}} Step
+ *   | {act: "auth"} & Why | {act: "error", error: Frame}} Step
+ */
+/**
+ * Why a connection ended. `code`: that of the close or of the error, or `closed`, `nobody`, `signed_out`,
+ * `other_user`. `reason` is for developers.
+ * @typedef {{code: number | string, reason: string}} Why
  */
 /** No step is needed where nothing is returned. @typedef {Step[] | undefined} Steps */
 /** @typedef {"idle" | "connecting" | "connected" | "reconnecting" | "closed"} State */
@@ -99,7 +104,7 @@ export declare class Connection {
     /** There is another way to the hub, which may need the token that this one did not. @returns {Step[]} */
     restart(/** @type {number} */ now: number): Step[];
     /** Close for good. `refused`: since somebody else is to be served. @returns {Step[]} */
-    stop(/** @type {string} */ reason: string, /** @type {boolean} */ refused: boolean): Step[];
+    stop(/** @type {Why} */ why: Why, /** @type {boolean} */ refused: boolean): Step[];
     /** @param {string | null} token null: nobody is signed in @returns {Step[]} */
     token(token: string | null, /** @type {number} */ now: number): Step[];
     /**

@@ -35,6 +35,9 @@ export declare const english: {
     archivedEmptyMore: string;
     reconnecting: string;
     closed: string;
+    nobody: string;
+    signed_out: string;
+    other_user: string;
     retry: string;
     desktop: string;
     failed: string;

@@ -476,6 +476,37 @@ async def test_a_refusal_is_told_and_can_be_tried_again(shop: Opens) -> None:
     await expect(ann.panel.get_by_text("You’re all caught up")).to_be_visible()
 
 
+@pytest.mark.parametrize(
+    ("ends", "key", "text"),
+    [
+        ("bell.getToken = async () => null", "nobody", "Nobody is signed in"),
+        ("bell.current.logout()", "signed_out", "You have signed out"),
+        ("bell.current.close()", "closed", "Notifications can’t be shown"),
+        ("bell.setAttribute('channel', 'unknown')", "not_found", "Notifications can’t be shown (not_found)"),
+    ],
+)
+async def test_why_nothing_is_shown_is_told_in_the_language_of_the_page(
+    shop: Opens, ends: str, key: str, text: str
+) -> None:
+    ann = await shop()
+    await ann.named("Notifications")
+    await ann.open_panel()
+    await ann.element.evaluate(f"(bell) => {{ {ends} }}")
+    note = ann.element.locator("[part=note] > span")
+    await expect(note).to_have_text(text)
+    await ann.element.evaluate("(bell, key) => { bell.strings = {[key]: 'Powód'} }", key)
+    await expect(note).to_have_text("Powód")
+    ann.over = "the client is closed"
+
+
+async def test_a_refusal_is_told_by_its_code_in_the_language_of_the_page(shop: Opens) -> None:
+    ann = await shop()
+    await ann.element.evaluate("(bell) => { bell.strings = {failed: 'Błąd: {error}', not_found: 'nie ma'} }")
+    await ann.open_panel()
+    await ann.element.evaluate("(bell) => { bell.current.mark('archive', ['nowhere']) }")
+    await expect(ann.element.locator("[part=note] > span")).to_have_text("Błąd: nie ma")
+
+
 # ---- embedding ---------------------------------------------------------------------------------------
 
 

@@ -499,7 +499,7 @@ async def test_a_temporary_refusal_of_subscribe_is_tried_again_and_a_final_one_e
 
     unknown = {"type": "error", "ref": 2, "code": "not_found", "message": "no such channel", "temporary": False}
     steps = await rules(["frame", unknown, due])
-    assert {"act": "state", "state": "closed", "reason": "no such channel"} in steps
+    assert {"act": "state", "state": "closed", "code": "not_found", "reason": "no such channel"} in steps
     assert {"act": "error", "error": unknown} in steps
     assert "drop" in acts(steps)
 
@@ -608,10 +608,10 @@ async def test_waking_skips_a_wait_unless_the_hub_asked_for_it(page: Page) -> No
 
 async def test_stop_drops_the_socket_and_only_start_brings_another(page: Page) -> None:
     rules = live(page)
-    assert acts(await rules(["stop", "closed"])) == ["state", "drop"]
+    assert acts(await rules(["stop", {"code": "closed", "reason": "closed"}])) == ["state", "drop"]
     assert await rules(["wake", 20]) == []
     assert (await rules.run())["due"] == math.inf
-    assert await rules(["stop", "closed"], ["start", 30]) == [
+    assert await rules(["stop", {"code": "closed", "reason": "closed"}], ["start", 30]) == [
         {"act": "state", "state": "connecting"},
         {"act": "connect"},
     ]

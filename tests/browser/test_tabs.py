@@ -385,7 +385,7 @@ async def test_logout_in_one_tab_ends_the_others(open_tab: Open, locks: bool) ->
         await tab.until("client.getSnapshot().state === 'closed'")
         await holds_nothing(tab)
     assert await sockets(*tabs) == 0
-    assert [event["reason"] for event in await tabs[0].events("auth")] == ["signed out"]
+    assert [event["code"] for event in await tabs[0].events("auth")] == ["signed_out"]
 
 
 async def test_logout_before_the_hub_has_said_who_this_is_counts_all_the_same(open_tab: Open) -> None:
@@ -405,7 +405,7 @@ async def test_a_page_that_was_away_during_the_logout_shows_nothing_of_that_user
     await other.js("client.logout()")
     await away.js("dispatchEvent(new Event('pageshow'))")
     await away.until("client.getSnapshot().state === 'closed'")
-    assert [event["reason"] for event in await away.events("auth")] == ["nobody is signed in"]
+    assert [event["code"] for event in await away.events("auth")] == ["nobody"]
     assert await away.js("client.getSnapshot().entries") == []
 
 
@@ -417,7 +417,7 @@ async def test_another_user_in_one_tab_ends_the_others(open_tab: Open) -> None:
     for tab in (first, second):
         await tab.until("client.getSnapshot().state === 'closed'")
         await holds_nothing(tab)
-        assert [event["reason"] for event in await tab.events("auth")] == ["another user signed in"]
+        assert [event["code"] for event in await tab.events("auth")] == ["other_user"]
     await agree(other)
 
 
@@ -426,5 +426,5 @@ async def test_a_token_of_another_user_ends_a_client_before_it_shows_anything_of
     await tab.hub.send("after")
     await tab.start(who="after", user="before")
     await tab.until("client.getSnapshot().state === 'closed'")
-    assert [event["reason"] for event in await tab.events("auth")] == ["another user signed in"]
+    assert [event["code"] for event in await tab.events("auth")] == ["other_user"]
     assert await tab.js("client.getSnapshot().entries") == []

@@ -134,7 +134,7 @@ test("a client that was never connected, or that was closed, is woken by nothing
   const idle = new Connection({ apiKey: "pk_dev", channel: "inbox", user: "ann", random: () => 0.5 });
   assert.deepEqual([idle.pause(), idle.wake(10)], [[], []]);
   const closed = live();
-  closed.stop();
+  closed.stop({ code: "closed", reason: "closed" });
   assert.deepEqual([closed.pause(), closed.wake(10)], [[], []]);
 });
 
@@ -189,14 +189,14 @@ for (const code of [4501, 4503]) {
 test("a page where nobody is signed in ends the client", () => {
   const rules = new Connection({ apiKey: "pk_dev", channel: "inbox", random: () => 0.5 });
   rules.start(0);
-  assert.deepEqual(rules.token(null, 10).at(-1), { act: "auth", reason: "nobody is signed in" });
+  assert.deepEqual(rules.token(null, 10).at(-1), { act: "auth", code: "nobody", reason: "nobody is signed in" });
   assert.equal(rules.state, "closed");
 });
 
 test("a token that comes after the end is not kept for the next start", () => {
   const rules = new Connection({ apiKey: "pk_dev", channel: "inbox", random: () => 0.5 });
   rules.start(0);
-  rules.stop("closed");
+  rules.stop({ code: "closed", reason: "closed" });
   assert.deepEqual([rules.token("old", 10), rules.token(null, 20)], [[], []]);
   assert.deepEqual(acts(rules.start(30)), ["state", "token"]);
 });

@@ -187,7 +187,7 @@ async def test_who_signs_in_again_tries_again_with_the_keyboard(shop: Opens) -> 
 
     await ann.page.route("**/token", answer)
     await ann.visit()
-    await ann.page.wait_for_function("document.querySelector('notification-bell').snapshot?.state === 'closed'")
+    await ann.until("document.querySelector('notification-bell').snapshot?.state === 'closed'")
     await ann.page.locator("#before").focus()
     await ann.page.keyboard.press("Tab")
     await ann.page.keyboard.press("Enter")

@@ -120,7 +120,7 @@ async def test_where_nobody_is_signed_in_nothing_is_shown_and_nothing_is_asked_a
     await ann.page.route("**/token", answer)
     await ann.page.clock.install()
     await ann.visit()
-    await ann.page.wait_for_function("document.querySelector('notification-bell').snapshot?.state === 'closed'")
+    await ann.until("document.querySelector('notification-bell').snapshot?.state === 'closed'")
     await ann.page.clock.fast_forward("01:00:00")
     await ann.named("Notifications")
     await expect(ann.badge).to_be_hidden()

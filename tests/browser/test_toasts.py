@@ -1,6 +1,5 @@
 """`<notification-toasts>`, the count in the title and desktop notifications, on a real hub and in many tabs."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -39,18 +38,11 @@ async def shop(shop_hub: RunningHub, browser: Browser, ann: str) -> AsyncIterato
         await one.visit()
         await one.named("Notifications")
         await expect(one.bell).not_to_have_class("bell off")
-        await until(one, "document.querySelector('notification-bell').snapshot.state === 'connected'")
+        await one.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
         return one
 
     yield opens
     await close(*shops)
-
-
-async def until(shop: Shop, condition: str) -> None:
-    """As `wait_for_function`, which a page that forbids `eval` does not let through."""
-    async with asyncio.timeout(10):
-        while not await shop.page.evaluate(condition):  # noqa: ASYNC110  (nothing announces it)
-            await asyncio.sleep(0.02)
 
 
 async def style(shop: Shop, css: str) -> None:
@@ -272,21 +264,21 @@ async def test_a_page_with_toasts_may_enter_the_back_forward_cache_and_goes_on(s
         )
         one = await (await Shop.open(shop_hub, browser, ann, main=DESKTOP)).visit()
         connected = "(({role, state}) => role + state)(document.querySelector('notification-bell').snapshot)"
-        await until(one, f"{connected} === 'leaderconnected'")
-        await until(one, LOOKED_AT)
+        await one.until(f"{connected} === 'leaderconnected'")
+        await one.until(LOOKED_AT)
         await one.send("one")
         await expect(toasts(one)).to_have_count(1)
         await one.page.evaluate("addEventListener('pageshow', (event) => { window.persisted = event.persisted })")
         await one.page.goto(f"{one.address}/orders/1")
         await one.send("two")
         await one.page.go_back(wait_until="commit")
-        await until(one, "window.persisted !== undefined")
+        await one.until("window.persisted !== undefined")
         assert await one.page.evaluate("persisted") is True
         await until_unseen(one, 2)
         await one.send("three")
         await expect(toasts(one).locator(".title").first).to_have_text("three")
-        await until(one, f"{connected} === 'leaderconnected'")
-        await until(one, LOOKED_AT)
+        await one.until(f"{connected} === 'leaderconnected'")
+        await one.until(LOOKED_AT)
         await browser.close()
 
 
@@ -376,7 +368,7 @@ async def test_one_tab_of_hidden_ones_tells_the_system_and_none_while_one_is_loo
     [order] = await first.send("hidden")
     for tab in tabs:
         await until_unseen(tab, 2)
-    await until(first, "shown.length > 0")
+    await first.until("shown.length > 0")
     assert [await desktop(tab) for tab in tabs] == [[order], [], []]
     await tabs[1].hide(False)
     await first.send("looked at again")
@@ -384,7 +376,7 @@ async def test_one_tab_of_hidden_ones_tells_the_system_and_none_while_one_is_loo
     await tabs[1].hide(True)
     await tabs[2].page.close()
     [last] = await first.send("hidden again")
-    await until(first, "shown.length > 1")
+    await first.until("shown.length > 1")
     assert [await desktop(tab) for tab in tabs[:2]] == [[order, last], []]
 
 
@@ -392,14 +384,14 @@ async def test_the_system_is_told_of_a_few_of_many_that_come_at_once(shop: Opens
     ann = await shop(desktop=True)
     await ann.page.clock.install()
     await ann.visit()
-    await until(ann, "document.querySelector('notification-bell').snapshot.state === 'connected'")
+    await ann.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
     await ann.hide(True)
     sent = await ann.send(*(f"number {number}" for number in range(8)))
     await until_unseen(ann, 8)
-    await until(ann, "shown.length > 2")
+    await ann.until("shown.length > 2")
     await ann.page.clock.fast_forward(7_000)
     [late] = await ann.send("late")
-    await until(ann, "shown.length > 3")
+    await ann.until("shown.length > 3")
     assert await desktop(ann) == [*sent[:3], late]
 
 
@@ -408,10 +400,10 @@ async def test_the_next_leader_goes_on(shop: Opens) -> None:
     second = await shop(beside=first, desktop=True)
     await second.hide(True)
     await first.page.close()
-    await until(second, "document.querySelector('notification-bell').snapshot.role === 'leader'")
-    await until(second, "document.querySelector('notification-bell').snapshot.state === 'connected'")
+    await second.until("document.querySelector('notification-bell').snapshot.role === 'leader'")
+    await second.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
     [order] = await second.send("one")
-    await until(second, "shown.length > 0")
+    await second.until("shown.length > 0")
     assert await desktop(second) == [order]
 
 
@@ -420,7 +412,7 @@ async def test_a_click_on_it_brings_the_page_forward_marks_clicked_and_leads_the
     await ann.page.evaluate("void (window.focus = () => sessionStorage.setItem('focused', 'yes'))")
     await ann.hide(True)
     [order] = await ann.send("one", body="two", url="/orders/1")
-    await until(ann, "shown.length > 0")
+    await ann.until("shown.length > 0")
     assert await ann.page.evaluate("[shown[0].title, shown[0].body]") == ["one", "two"]
     await ann.page.evaluate("shown[0].onclick()")
     await ann.page.wait_for_url("**/orders/1")
@@ -436,7 +428,7 @@ async def test_the_page_may_take_over_a_click_on_it(shop: Opens) -> None:
     )
     await ann.hide(True)
     [order] = await ann.send("one", url="/orders/1")
-    await until(ann, "shown.length > 0")
+    await ann.until("shown.length > 0")
     await ann.page.evaluate("shown[0].onclick()")
     await ann.until_set(order, "clicked_at")
     assert await ann.page.evaluate("got") == order
@@ -448,12 +440,12 @@ async def test_a_clock_that_is_set_back_keeps_nothing_from_being_told(shop: Open
     now = 1_900_000_000
     await ann.page.clock.install(time=now)
     await ann.visit()
-    await until(ann, "document.querySelector('notification-bell').snapshot.state === 'connected'")
+    await ann.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
     await ann.send("one")
     await expect(ann.page.get_by_role("status")).to_have_text("1 new notification. one")
     await ann.hide(True)
     await ann.send("two", "three", "four")
-    await until(ann, "shown.length > 2")
+    await ann.until("shown.length > 2")
     await ann.hide(False)
     await ann.page.clock.set_system_time(now - 7200)
     await ann.page.clock.run_for(7_000)  # longer than the pause after either
@@ -462,7 +454,7 @@ async def test_a_clock_that_is_set_back_keeps_nothing_from_being_told(shop: Open
     await expect(ann.page.get_by_role("status")).to_have_text("1 new notification. five")
     await ann.hide(True)
     await ann.send("six")
-    await until(ann, "shown.length > 3")
+    await ann.until("shown.length > 3")
 
 
 async def test_the_system_hears_nothing_without_the_attribute(shop: Opens) -> None:

@@ -139,6 +139,22 @@ test("a mark that was stored stops showing with its event, so that another devic
   assert.deepEqual(scene.shown.ids, ["c", "b", "a"]);
 });
 
+test("an archive that was stored is taken back at once, though its event is not here yet", () => {
+  const scene = three();
+  scene.mark("archive", "b");
+  scene.outbox.done(scene.send(), "2");
+  scene.mark("unarchive", "b");
+  assert.deepEqual(scene.shown.ids, ["c", "b", "a"]);
+});
+
+test("an event that no mark waits for gives nothing else to show or to keep", () => {
+  const scene = three();
+  scene.mark("read", "a");
+  const { version } = scene.outbox;
+  for (const cursor of ["2", undefined]) scene.outbox.landed(cursor);
+  assert.equal(scene.outbox.version, version);
+});
+
 test("a snapshot knows of every mark that was stored", () => {
   const scene = three();
   scene.mark("archive", "b");
@@ -182,6 +198,15 @@ function lehmer(seed) {
   return () => (seed = (seed * 48271) % 2147483647) / 2147483647;
 }
 
+test("an inbox remembers the last 500 events, however long a page stays open", () => {
+  const scene = three();
+  for (let cursor = 2; cursor < 1000; cursor++) {
+    scene.hear(marked("read", ["a"], String(cursor), String(cursor - 1), counts(2, 2, 3)));
+  }
+  const { trail } = scene.inbox;
+  assert.deepEqual([trail.length, trail[0].cursor, trail.at(-1).cursor], [500, "500", "999"]);
+});
+
 // What is sent
 
 test("marks of one verb are one frame, in which each id stands once", () => {
@@ -222,6 +247,13 @@ test("nothing passes a mark-all or a list", () => {
       ["archive", barrier.type, "archive", "unarchive"],
     );
   }
+});
+
+test("a mark-all joins no mark of its verb", () => {
+  const scene = three();
+  scene.mark("read", "a");
+  scene.ask({ type: "read", upto: "1" });
+  assert.deepEqual(scene.frames, [{ type: "read", ids: ["a"], op: "o1" }, { type: "read", upto: "1", op: "o2" }]);
 });
 
 test("at most 500 ids are one frame", () => {
@@ -277,6 +309,15 @@ test("a call that is withdrawn leaves the others of its frame, and one that was 
   assert.deepEqual(scene.frames.map(({ ids }) => ids), [["b"]]);
   scene.send();
   scene.outbox.withdraw(second.reject);
+  assert.deepEqual(scene.frames.map(({ ids }) => ids), [["b"]]);
+});
+
+test("a call of a frame that was refused can be withdrawn while it waits to go again by itself", () => {
+  const scene = three();
+  const first = scene.mark("read", "a");
+  scene.mark("read", "b");
+  scene.outbox.split(scene.send(), scene.op);
+  scene.outbox.withdraw(first.reject);
   assert.deepEqual(scene.frames.map(({ ids }) => ids), [["b"]]);
 });
 

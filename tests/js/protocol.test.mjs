@@ -109,6 +109,28 @@ test("an older page joins the inbox unless a snapshot came between", () => {
   }
 });
 
+for (const [what, well] of [
+  ["a request that was answered", (rules) => rules.frame(ack(2), 100)],
+  [
+    "a feed that is followed again",
+    (rules) => {
+      rules.frame(arrival("x", "9", "8"), 100);
+      rules.frame(snapshot("9", [], undefined, { ref: 3 }), 100);
+    },
+  ],
+]) {
+  test(`after something that went well the waits begin anew: ${what}`, () => {
+    const rules = live();
+    let [{ ref }] = sent(rules.request(READ));
+    const busy = () => ({ ...error(ref, "unavailable", true), retry_ms: 500 });
+    for (const now of [10, 20, 30]) rules.frame(busy(), now);
+    well(rules);
+    if (rules.ready) [{ ref }] = sent(rules.request(READ));
+    rules.frame(busy(), 200);
+    assert.equal(rules.due, 950);
+  });
+}
+
 // Notifications
 
 test("an entry that arrives is a notification, one of a snapshot or one held already is none", () => {
@@ -128,6 +150,26 @@ test("a page that goes away lets go of its socket and comes back at once, from w
   assert.deepEqual(rules.wake(60_000), [], "seen again, but not back yet");
   assert.deepEqual(acts(rules.start(60_001)), ["connect"]);
   assert.equal(sent(rules.open(60_001))[1].cursor, "1");
+});
+
+test("what a hub said when it closed is about that connection only", () => {
+  const rules = live();
+  rules.frame({ type: "bye", code: 4000, reason: "draining", reconnect: true, delay_ms: [10_000, 30_000] }, 10);
+  rules.closed(4000, 20);
+  rules.tick(rules.due);
+  rules.open(30_000);
+  rules.frame(WELCOME, 30_000);
+  rules.frame({ type: "subscribed", ref: 2, channel: "inbox", mode: "live", cursor: "1", counts: counts(1, 1, 1) }, 30_000);
+  assert.deepEqual(rules.closed(1006, 31_000), [{ act: "state", state: "reconnecting", code: 1006, reason: "" }]);
+  assert.equal(rules.due, 31_000 + 1250);
+  assert.deepEqual(acts(rules.wake(31_001)), ["connect"]);
+});
+
+test("a gap that was none after all is over: the next event links", () => {
+  const rules = live();
+  assert.deepEqual(acts(rules.frame(arrival("x", "9", "8"), 10)), ["send"]);
+  rules.frame({ type: "subscribed", ref: 2, channel: "inbox", mode: "live", cursor: "1", counts: counts(1, 1, 1) }, 20);
+  assert.deepEqual(acts(rules.frame(arrival("b", "2", "1", counts(2, 2, 2)), 30)), ["notification"]);
 });
 
 test("a client that was never connected, or that was closed, is woken by nothing", () => {
@@ -164,6 +206,20 @@ test("a second token refused as expired ends it: the clocks disagree, and asking
   const steps = rules.closed(4003, 9100);
   assert.deepEqual(acts(steps), ["state", "drop", "auth"]);
   assert.equal(rules.state, "closed");
+});
+
+test("who tries again after that has an expired token replaced once, as at first", () => {
+  const rules = live({});
+  rules.closed(4003, 100);
+  rules.tick(9000);
+  rules.token("t2", 9000);
+  rules.open(9000);
+  rules.closed(4003, 9100);
+  rules.start(20_000);
+  rules.token("t3", 20_000);
+  rules.open(20_000);
+  assert.deepEqual(acts(rules.closed(4003, 20_100)), ["state"]);
+  assert.equal(rules.state, "reconnecting");
 });
 
 test("every welcome gives the next token its chance", () => {

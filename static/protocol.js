@@ -321,7 +321,6 @@ export class Connection {
     this.#until = this.#subscribeAt = this.#requestAt = this.#refreshAt = Infinity;
     this.#request = null;
     this.#live = false;
-    this.#tries = 0;
   }
 
   // ---- is anybody there? ----------------------------------------------------------------------------

@@ -27,7 +27,8 @@ function look() {
   leave(0);
   if (document.visibilityState !== "visible") return;
   const looking = new Promise((resolve) => (leave = resolve));
-  navigator.locks?.request(LOOKED_AT, { mode: "shared" }, () => looking);
+  // Where a page may keep nothing there are no locks either: then a tab hears of no other.
+  navigator.locks?.request(LOOKED_AT, { mode: "shared" }, () => looking).catch(() => {});
 }
 
 /**

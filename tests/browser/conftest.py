@@ -1,5 +1,6 @@
 """A real Chromium, driven by Playwright, and a static server for the modules it imports."""
 
+import json
 import os
 import shutil
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from tests.browser.shop import Opens, Shop, close, open_hub
 from tests.harness import RunningHub
@@ -47,6 +48,20 @@ async def browser() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
         yield browser
         await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def blocking(tmp_path: Path) -> AsyncIterator[BrowserContext]:
+    """The browser of somebody who blocks cookies: a page has neither storage nor locks there."""
+    (tmp_path / "Default").mkdir()
+    blocked = {"profile": {"default_content_setting_values": {"cookies": 2}}}
+    (tmp_path / "Default" / "Preferences").write_text(json.dumps(blocked))
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            tmp_path, executable_path=chromium(), args=list(ARGUMENTS)
+        )
+        yield context
+        await context.close()
 
 
 @pytest.fixture(scope="session")

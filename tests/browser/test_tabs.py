@@ -1,9 +1,7 @@
 """Many tabs of one user in one browser: one socket, one token, and no two of them ever disagree for long."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -296,27 +294,18 @@ async def test_a_tab_out_of_the_back_forward_cache_follows_whoever_leads_by_then
 
 
 async def test_a_page_that_may_keep_nothing_connects_all_the_same(
-    hub: RunningHub, modules_url: str, tmp_path: Path
+    hub: RunningHub, modules_url: str, blocking: BrowserContext
 ) -> None:
-    """Somebody who blocks cookies has neither storage nor locks."""
-    (tmp_path / "Default").mkdir()
-    blocked = {"profile": {"default_content_setting_values": {"cookies": 2}}}
-    (tmp_path / "Default" / "Preferences").write_text(json.dumps(blocked))
-    async with async_playwright() as playwright:
-        context = await playwright.chromium.launch_persistent_context(
-            tmp_path, executable_path=chromium(), args=list(ARGUMENTS)
-        )
-        tabs = [Tab(await context.new_page(), hub, "blocked") for _ in range(2)]
-        sent = await hub.send("blocked")
-        for tab in tabs:
-            await tab.load(modules_url)
-            assert await tab.js("navigator.locks.request('', () => 0).catch(({ name }) => name)") == "SecurityError"
-            await tab.connect(tabs=True)
-        await tabs[0].js("(id) => client.mark('read', [id])", sent)
-        await tabs[1].until("client.getSnapshot().counts.unread === 0")
-        for tab in tabs:
-            await tab.agrees()
-        await context.close()
+    tabs = [Tab(await blocking.new_page(), hub, "blocked") for _ in range(2)]
+    sent = await hub.send("blocked")
+    for tab in tabs:
+        await tab.load(modules_url)
+        assert await tab.js("navigator.locks.request('', () => 0).catch(({ name }) => name)") == "SecurityError"
+        await tab.connect(tabs=True)
+    await tabs[0].js("(id) => client.mark('read', [id])", sent)
+    await tabs[1].until("client.getSnapshot().counts.unread === 0")
+    for tab in tabs:
+        await tab.agrees()
 
 
 async def test_what_happens_while_the_network_is_away_reaches_every_tab_once(

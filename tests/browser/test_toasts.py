@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
 from tests.browser.conftest import ARGUMENTS, chromium
 from tests.browser.shop import BELL, Opens, Shop, close
@@ -239,6 +239,21 @@ async def test_a_toast_makes_no_page_scroll(shop: Opens) -> None:
     await expect(ann.page.get_by_role("status")).to_contain_text("long long")
     size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
     assert await ann.page.evaluate(size) == [360, 640]
+
+
+async def test_a_page_that_may_keep_nothing_shows_toasts_all_the_same(
+    shop_hub: RunningHub, browser: Browser, blocking: BrowserContext, ann: str
+) -> None:
+    one = await Shop.open(shop_hub, browser, ann, main=DESKTOP, page=await blocking.new_page())
+    await one.visit()
+    await one.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
+    await one.send("one")
+    await expect(toasts(one).locator(".title")).to_have_text(["one"])
+    await one.hide(True)
+    await one.send("two")
+    await until_unseen(one, 2)
+    await one.hide(False)
+    await close(one)  # no promise was rejected that nobody waits for
 
 
 async def test_axe_finds_nothing_while_toasts_are_shown(shop: Opens, axe: Axe) -> None:

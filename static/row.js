@@ -133,9 +133,9 @@ function drawn(/** @type {Look["render"]} */ render, /** @type {any} */ entry) {
   }
 }
 
-/** @param {any} entry */
+/** One of blanks says as little as none. @param {any} entry */
 export function titleOf({ data, notiflow_handle }) {
-  return String(data.title ?? notiflow_handle);
+  return String(data.title ?? "").trim() || notiflow_handle;
 }
 
 function linkOf(/** @type {any} */ { data }) {

@@ -208,6 +208,14 @@ async def test_markup_and_scripts_are_shown_as_text(shop: Opens) -> None:
     assert await ann.panel.locator("b, i:not(.edge, .skeleton i), img, script, a").count() == 0
 
 
+async def test_a_title_of_blanks_is_replaced_as_a_missing_one_is(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send(" \n\u3000", category="orders.late")
+    await ann.open_panel()
+    await expect(ann.titles).to_have_text(["orders.late"])
+    await expect(ann.rows.get_by_role("button", name="Unread. orders.late")).to_be_visible()
+
+
 async def test_a_picture_that_does_not_load_gives_way_to_initials(shop: Opens) -> None:
     ann = await shop()
     sender = {"id": "u1", "type": "user", "name": "Ada Lovelace", "avatar_url": f"{ann.address}/nobody.png"}

@@ -173,6 +173,13 @@ class Doors:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    async def counts(self, user: str) -> dict[str, Any]:
+        """The counts of the user's feed over REST, and its last `cursor`."""
+        async with self.http() as http:
+            answer = await http.get("/user/v1/channels/inbox/feed/counts", headers=self.user_headers(user))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     async def connect(self, user: str | None = None, *, subscribe: bool = True, **options: Any) -> "Client":
         """An authenticated client, following `inbox` from nothing (or from `cursor`), or a bare socket.
 

@@ -94,9 +94,7 @@ class Tab:
         await self.until(LANDED)
         feed = await self.hub.feed(self.user)
         statuses = {entry["id"]: entry["status"] for entry in feed["items"]}
-        async with self.hub.http() as http:
-            path = "/user/v1/channels/inbox/feed/counts"
-            counts = (await http.get(path, headers=self.hub.user_headers(self.user))).json()
+        counts = await self.hub.counts(self.user)
         counts.pop("cursor")
         await self.until(f"client.getSnapshot().counts.total === {counts['total']}")
         assert await self.shown() == {"counts": counts, "statuses": statuses, "pending": 0}

@@ -263,7 +263,7 @@ export class BellhubClient extends EventTarget {
     const promise = new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       if (this.#rules.state === "closed") throw closed();
-      this.#outbox.add(this.#op(), frame, { ...ask, resolve, reject }, Date.now(), this.#rules.inbox);
+      this.#outbox.add(this.#op(), frame, { ...ask, signal, resolve, reject }, Date.now(), this.#rules.inbox);
       signal?.addEventListener("abort", () => {
         this.#outbox.withdraw(reject);
         reject(signal.reason);

@@ -30,6 +30,7 @@ const OPPOSITE = { archive: "unarchive", unarchive: "archive" };
  * @property {boolean} [older] a page to be taken into the inbox
  * @property {(answer: any) => void} [resolve] tells the caller
  * @property {(error: unknown) => void} [reject]
+ * @property {AbortSignal} [signal] may take the call back: it shares its job with no other
  */
 
 /**
@@ -88,7 +89,7 @@ export class Outbox {
       ask.all = !frame.topic;
     }
     const last = this.jobs.at(-1);
-    if (ask.ids && last && joins(last, frame.type, ids)) {
+    if (shares(ask) && last && joins(last, frame.type, ids)) {
       last.frame = frame;
       last.asks.push(ask);
     } else this.jobs.push({ op, frame, asks: [ask], sent: false, at: now });
@@ -120,8 +121,7 @@ export class Outbox {
 
   /** Take the call back that has this `reject`, unless it was sent. @param {Ask["reject"]} reject */
   withdraw(reject) {
-    for (const job of this.jobs) if (!job.sent) job.asks = job.asks.filter((ask) => ask.reject !== reject);
-    this.#change(this.jobs.filter(({ asks }) => asks.length > 0));
+    this.#change(this.jobs.filter(({ sent, asks }) => sent || asks[0].reject !== reject));
   }
 
   /** Forget all but these. Where there are no others nothing has changed. @param {Job[]} kept */
@@ -172,11 +172,15 @@ export function frameOf(job) {
 
 /** Whether one frame can do for a mark that was not sent and the next one: the same, or its undoing. */
 function joins(/** @type {Job} */ job, /** @type {string} */ type, /** @type {string[]} */ ids) {
-  if (job.sent || !job.asks[0].ids) return false;
+  if (job.sent || !shares(job.asks[0])) return false;
   const held = idsOf(job);
   return job.frame.type === type
     ? held.length + ids.length <= IDS
     : OPPOSITE[job.frame.type] === type && held.every((id) => ids.includes(id));
+}
+
+function shares(/** @type {Ask} */ { ids, signal }) {
+  return ids && !signal;
 }
 
 function idsOf(/** @type {Job} */ { asks }) {

@@ -32,6 +32,10 @@ export type Ask = {
      */
     resolve?: (answer: any) => void;
     reject?: (error: unknown) => void;
+    /**
+     * may take the call back: it shares its job with no other
+     */
+    signal?: AbortSignal;
 };
 export type Job = {
     /**
@@ -67,6 +71,7 @@ export type Job = {
  * @property {boolean} [older] a page to be taken into the inbox
  * @property {(answer: any) => void} [resolve] tells the caller
  * @property {(error: unknown) => void} [reject]
+ * @property {AbortSignal} [signal] may take the call back: it shares its job with no other
  */
 /**
  * One frame to be answered.

@@ -301,15 +301,42 @@ test("calls that were refused together go again one by one, in their place", () 
   ]);
 });
 
-test("a call that is withdrawn leaves the others of its frame, and one that was sent stays", () => {
+test("a call that is withdrawn is as if it had never been, whatever it followed or was followed by", () => {
+  const calls = [["archive", "a"], ["unarchive", "a"], ["unarchive", "a", "b"], ["archive", "a"], ["archive", "b"]];
+  for (const place of calls.keys()) {
+    const [scene, without] = [three(), three()];
+    const { signal } = new AbortController();
+    for (const [at, [verb, ...ids]] of calls.entries()) {
+      if (at === place) scene.ask({ type: verb }, { ids, signal, reject() {} });
+      else for (const one of [scene, without]) one.mark(verb, ...ids);
+    }
+    const [{ reject }] = scene.outbox.jobs.flatMap(({ asks }) => asks).filter((ask) => ask.signal);
+    scene.outbox.withdraw(reject);
+    assert.deepEqual(effect(scene.frames), effect(without.frames), `without call ${place}`);
+    assert.deepEqual(scene.shown, without.shown, `without call ${place}`);
+  }
+});
+
+/** What frames do: the last verb of each id. */
+function effect(frames) {
+  return Object.fromEntries(frames.flatMap(({ type, ids }) => ids.map((id) => [id, type])));
+}
+
+test("an archive is sent after all when its undoing is withdrawn", () => {
   const scene = three();
-  const first = scene.mark("read", "a");
-  const second = scene.mark("read", "b");
-  scene.outbox.withdraw(first.reject);
-  assert.deepEqual(scene.frames.map(({ ids }) => ids), [["b"]]);
+  scene.mark("archive", "a");
+  const undo = scene.ask({ type: "unarchive" }, { ids: ["a"], signal: new AbortController().signal, reject() {} });
+  scene.outbox.withdraw(undo.reject);
+  assert.deepEqual(scene.frames, [{ type: "archive", ids: ["a"], op: "o1" }]);
+  assert.deepEqual(scene.shown.ids, ["c", "b"]);
+});
+
+test("a call that was sent stays when it is withdrawn", () => {
+  const scene = three();
+  const mark = scene.mark("read", "a");
   scene.send();
-  scene.outbox.withdraw(second.reject);
-  assert.deepEqual(scene.frames.map(({ ids }) => ids), [["b"]]);
+  scene.outbox.withdraw(mark.reject);
+  assert.deepEqual(scene.frames, [{ type: "read", ids: ["a"], op: "o1" }]);
 });
 
 test("a call of a frame that was refused can be withdrawn while it waits to go again by itself", () => {

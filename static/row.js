@@ -133,7 +133,7 @@ function drawn(/** @type {Look["render"]} */ render, /** @type {any} */ entry) {
   }
 }
 
-/** One of blanks says as little as none. @param {any} entry */
+/** One of blanks says as little as none. @param {any} entry @returns {string} */
 export function titleOf({ data, notiflow_handle }) {
   return String(data.title ?? "").trim() || notiflow_handle;
 }

@@ -45,5 +45,5 @@ export type Verb = "read" | "click" | "archive" | "unarchive";
 export declare function onRowClick(list: any, host: {
     clicked(entry: any, follows: boolean): boolean;
 }, mark: (verb: Verb, entry: any) => void): void;
-/** One of blanks says as little as none. @param {any} entry */
-export declare function titleOf({ data, notiflow_handle }: any): any;
+/** One of blanks says as little as none. @param {any} entry @returns {string} */
+export declare function titleOf({ data, notiflow_handle }: any): string;

@@ -9,7 +9,6 @@
  * @module
  */
 
-import { arrivedAfter } from "./inbox.js";
 import { frameOf, Outbox } from "./outbox.js";
 import { Connection, SUBPROTOCOL } from "./protocol.js";
 import { Tabs } from "./tabs.js";
@@ -284,6 +283,7 @@ export class BellhubClient extends EventTarget {
     if (!job || !this.#rules.ready) return [];
     this.#job = job;
     job.sent = true;
+    job.from = this.#rules.inbox.cursor;
     return this.#rules.request(frameOf(job));
   }
 
@@ -299,9 +299,7 @@ export class BellhubClient extends EventTarget {
       if (asks[0].older) this.#rules.append(answer, frame.after);
       for (const ask of asks) ask.resolve?.(answer);
     }
-    // An event that was here before its `ack`, or long ago, will not come again.
-    const coming = !answer.replayed && answer.changed?.length > 0 && !arrivedAfter(this.#rules.inbox, answer.cursor);
-    this.#outbox.done(job, coming ? answer.cursor : undefined);
+    this.#outbox.done(job, answer, this.#rules.inbox);
   }
 
   /** Nobody will answer. Marks stay in the outbox unless their user has left, pages would come too late. */
@@ -472,8 +470,10 @@ export class BellhubClient extends EventTarget {
     const before = this.#rules.inbox;
     const steps = this.#rules.frame(frame, this.#clock.now());
     const { inbox } = this.#rules;
-    if (inbox !== before && !inbox.gap) this.#tabs.tookIn(frame);
-    if (frame.prev || frame.entries) this.#outbox.landed(frame.prev && frame.cursor);
+    if (inbox !== before && !inbox.gap) {
+      this.#tabs.tookIn(frame);
+      this.#outbox.landed(frame);
+    }
     this.#run(steps);
   }
 

@@ -41,6 +41,7 @@ const OPPOSITE = { archive: "unarchive", unarchive: "archive" };
  * @property {Ask[]} asks
  * @property {boolean} sent perhaps on its way or done: it must not change any more
  * @property {number} at when it was asked for
+ * @property {string | null} [from] where the inbox stood when it was sent
  * @property {string} [cursor] of its event, once it is stored
  */
 
@@ -96,16 +97,18 @@ export class Outbox {
     this.#change(this.jobs);
   }
 
-  /** It was answered. @param {Job} job @param {string} [cursor] of its event, if that is still to come */
-  done(job, cursor) {
-    if (cursor) this.#landing.push({ ...job, cursor });
+  /** It was answered. @param {Job} job @param {Frame} answer @param {import("./inbox.js").Inbox} inbox */
+  done(job, { replayed, changed, cursor }, inbox) {
+    // Its event will not come if it was here before the `ack`, or long ago, or if a snapshot came between.
+    const passed = replayed || arrivedAfter(inbox, cursor) || (job.from && !arrivedAfter(inbox, job.from));
+    if (changed?.[0] && !passed) this.#landing.push({ ...job, cursor });
     this.#change(this.jobs.filter((other) => other !== job));
   }
 
-  /** The event at this cursor was applied; without one: a snapshot, which knows of everything. */
-  landed(/** @type {string | undefined} */ cursor) {
+  /** This was applied: an event, or a snapshot, which knows of everything. */
+  landed(/** @type {Frame} */ { mode, prev, cursor }) {
     if (!this.#landing[0]) return;
-    this.#landing = this.#landing.filter((job) => cursor && job.cursor !== cursor);
+    this.#landing = this.#landing.filter((job) => mode !== "snapshot" && job.cursor !== (prev && cursor));
     this.#change(this.jobs);
   }
 

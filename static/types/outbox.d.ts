@@ -56,6 +56,10 @@ export type Job = {
      */
     at: number;
     /**
+     * where the inbox stood when it was sent
+     */
+    from?: string | null;
+    /**
      * of its event, once it is stored
      */
     cursor?: string;
@@ -81,6 +85,7 @@ export type Job = {
  * @property {Ask[]} asks
  * @property {boolean} sent perhaps on its way or done: it must not change any more
  * @property {number} at when it was asked for
+ * @property {string | null} [from] where the inbox stood when it was sent
  * @property {string} [cursor] of its event, once it is stored
  */
 /** The jobs of one client. */
@@ -110,10 +115,10 @@ export declare class Outbox {
      * @throws {RangeError} too many ids, too many waiting
      */
     add(op: string, frame: Frame, ask: Ask, now: number, inbox: import("./inbox.js").Inbox): void;
-    /** It was answered. @param {Job} job @param {string} [cursor] of its event, if that is still to come */
-    done(job: Job, cursor?: string): void;
-    /** The event at this cursor was applied; without one: a snapshot, which knows of everything. */
-    landed(/** @type {string | undefined} */ cursor: string | undefined): void;
+    /** It was answered. @param {Job} job @param {Frame} answer @param {import("./inbox.js").Inbox} inbox */
+    done(job: Job, { replayed, changed, cursor }: Frame, inbox: import("./inbox.js").Inbox): void;
+    /** This was applied: an event, or a snapshot, which knows of everything. */
+    landed(/** @type {Frame} */ { mode, prev, cursor }: Frame): void;
     /**
      * The hub refused a job of several calls, perhaps for one of them: each goes again by itself.
      * @param {Job} job

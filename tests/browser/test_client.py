@@ -1,5 +1,7 @@
 """The browser client in a real Chromium against a real hub: lost networks, restarts, sleep, tokens, marks, reloads."""
 
+import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext, WebSocketRoute, async_playwright
 
 from tests.browser.agreement import agree
 from tests.browser.conftest import ARGUMENTS, chromium
@@ -368,6 +370,36 @@ async def test_a_list_that_is_aborted_fails_at_once_and_a_mark_not_sent_is_taken
     await tab.until(CONNECTED)
     await tab.agrees()
     assert (await tab.shown())["statuses"] == {sent: "unseen"}
+
+
+async def test_a_page_that_comes_before_the_event_of_a_mark_does_not_undo_it(tab: Tab) -> None:
+    event = asyncio.get_running_loop().create_future()
+
+    def connect(line: WebSocketRoute) -> None:
+        def pass_on(text: str | bytes) -> None:
+            if json.loads(text)["type"] == "state":
+                event.set_result(lambda: line.send(text))
+            else:
+                line.send(text)
+
+        line.connect_to_server().on_message(pass_on)
+
+    await tab.page.route_web_socket(re.compile("/ws/v1$"), connect)
+    sent = await tab.hub.send(tab.user)
+    await tab.connect()
+    shown = await tab.js(
+        """async (id) => {
+          const shown = [];
+          client.subscribe(() => shown.push(client.getSnapshot().counts.total));
+          await client.mark("archive", [id]);
+          await client.list({});
+          return shown;
+        }""",
+        sent,
+    )
+    assert set(shown) == {0}
+    (await asyncio.wait_for(event, 10))()
+    await tab.agrees()
 
 
 async def test_older_pages_join_the_snapshot_until_there_are_no_more(tab: Tab) -> None:

@@ -19,7 +19,7 @@ class Scene {
 
   hear(frame) {
     this.inbox = apply(this.inbox, frame);
-    this.outbox.landed(frame.prev && frame.cursor);
+    this.outbox.landed(frame);
   }
 
   op = () => `o${++this.#ops}`;
@@ -36,7 +36,13 @@ class Scene {
   send() {
     const [job] = this.outbox.jobs;
     job.sent = true;
+    job.from = this.inbox.cursor;
     return job;
+  }
+
+  /** The hub's answer: stored, with an event at this cursor; without one: nothing was changed. */
+  ack(job, cursor = this.inbox.cursor, changed = ["b"]) {
+    this.outbox.done(job, { type: "ack", cursor, changed }, this.inbox);
   }
 
   get frames() {
@@ -120,8 +126,8 @@ test("the event of a mark changes nothing of what is shown, before its ack or af
     scene.mark("archive", "b");
     const before = scene.shown;
     const event = marked("archive", ["b"], "2", "1", counts(2, 2, 2));
-    const done = (cursor) => scene.outbox.done(scene.send(), cursor);
-    const steps = [() => scene.hear(event), () => done(order === "ack first" ? "2" : undefined)];
+    const job = scene.send();
+    const steps = [() => scene.hear(event), () => scene.ack(job, "2")];
     for (const step of order === "ack first" ? steps.toReversed() : steps) {
       step();
       assert.deepEqual(scene.shown, before, order);
@@ -133,7 +139,7 @@ test("the event of a mark changes nothing of what is shown, before its ack or af
 test("a mark that was stored stops showing with its event, so that another device can undo it", () => {
   const scene = three();
   scene.mark("archive", "b");
-  scene.outbox.done(scene.send(), "2");
+  scene.ack(scene.send(), "2");
   scene.hear(marked("archive", ["b"], "2", "1", counts(2, 2, 2)));
   scene.hear(marked("unarchive", ["b"], "3", "2", counts(3, 3, 3)));
   assert.deepEqual(scene.shown.ids, ["c", "b", "a"]);
@@ -142,7 +148,7 @@ test("a mark that was stored stops showing with its event, so that another devic
 test("an archive that was stored is taken back at once, though its event is not here yet", () => {
   const scene = three();
   scene.mark("archive", "b");
-  scene.outbox.done(scene.send(), "2");
+  scene.ack(scene.send(), "2");
   scene.mark("unarchive", "b");
   assert.deepEqual(scene.shown.ids, ["c", "b", "a"]);
 });
@@ -151,23 +157,72 @@ test("an event that no mark waits for gives nothing else to show or to keep", ()
   const scene = three();
   scene.mark("read", "a");
   const { version } = scene.outbox;
-  for (const cursor of ["2", undefined]) scene.outbox.landed(cursor);
+  for (const frame of [{ prev: "1", cursor: "2" }, { mode: "snapshot", cursor: "2" }]) scene.outbox.landed(frame);
   assert.equal(scene.outbox.version, version);
 });
 
 test("a snapshot knows of every mark that was stored", () => {
   const scene = three();
   scene.mark("archive", "b");
-  scene.outbox.done(scene.send(), "2");
+  scene.ack(scene.send(), "2");
   scene.hear(snapshot("9", [entry("b")]));
   assert.deepEqual(scene.shown.ids, ["b"]);
+});
+
+test("a snapshot that comes between a mark's event and its ack knows of the mark, and of what others did since", () => {
+  const scene = three();
+  scene.mark("archive", "b");
+  const job = scene.send();
+  scene.hear(marked("archive", ["b"], "2", "1", counts(2, 2, 2)));
+  scene.hear(snapshot("9", [entry("c"), entry("b"), entry("a")])); // another device has taken it back
+  scene.ack(job, "2");
+  assert.deepEqual([scene.shown.ids, scene.shown.counts], [["c", "b", "a"], counts(3, 3, 3)]);
+});
+
+test("a mark-all that a snapshot has overtaken leaves in the counts what arrived since and is not held", () => {
+  const scene = three();
+  scene.ask({ type: "seen", upto: "1" });
+  const job = scene.send();
+  scene.hear(snapshot("9", [entry("z"), entry("y")], counts(30, 33, 33)));
+  scene.ack(job, "2", ["a", "b", "c"]);
+  assert.deepEqual(scene.shown.counts, counts(30, 33, 33));
+});
+
+test("a mark that was sent before anything was known of the feed goes on to show until its event", () => {
+  const scene = new Scene();
+  scene.mark("archive", "b");
+  const job = scene.send();
+  scene.hear(snapshot("1", [entry("b"), entry("a")])); // asked for before the mark, so older
+  scene.ack(job, "2");
+  assert.deepEqual([scene.shown.ids, scene.shown.counts], [["a"], counts(1, 1, 1)]);
+  scene.hear(marked("archive", ["b"], "2", "1", counts(1, 1, 1)));
+  scene.hear(marked("unarchive", ["b"], "3", "2", counts(2, 2, 2)));
+  assert.deepEqual(scene.shown.ids, ["b", "a"]);
+});
+
+test("an answer that was given before has no event to come", () => {
+  const scene = three();
+  scene.mark("archive", "b");
+  scene.outbox.done(scene.send(), { type: "ack", cursor: "0", changed: ["b"], replayed: true }, scene.inbox);
+  assert.deepEqual(scene.shown.ids, ["c", "b", "a"]);
+});
+
+test("a connection that goes on from where it was keeps a mark shown until its event is told again", () => {
+  const scene = three();
+  scene.mark("archive", "b");
+  scene.ack(scene.send(), "2");
+  scene.hear({ type: "subscribed", mode: "replay", cursor: "2", counts: counts(2, 2, 2), missed: 1 });
+  assert.deepEqual(scene.shown.ids, ["c", "a"]);
+  scene.hear(marked("archive", ["b"], "2", "1", counts(2, 2, 2)));
+  scene.hear(marked("unarchive", ["b"], "3", "2", counts(3, 3, 3)));
+  assert.deepEqual(scene.shown.ids, ["c", "b", "a"]);
 });
 
 test("a refused mark is undone in what is shown", () => {
   const scene = three();
   const before = scene.shown;
   scene.mark("archive", "b");
-  scene.outbox.done(scene.send());
+  scene.outbox.done(scene.send(), { type: "error", code: "not_found" }, scene.inbox);
   assert.deepEqual(scene.shown, before);
 });
 
@@ -188,7 +243,7 @@ test("whatever waits and whatever the hub tells, the counts end as the hub's own
       ])();
       for (const count of Object.values(scene.shown.counts)) assert.ok(count >= 0);
     }
-    while (scene.outbox.jobs.length > 0) scene.outbox.done(scene.send());
+    while (scene.outbox.jobs.length > 0) scene.ack(scene.send(), String(cursor), []);
     assert.deepEqual(scene.shown.counts, scene.inbox.counts);
   }
 });

@@ -67,6 +67,7 @@ test("a temporary error sends the very same frame again, later each time", () =>
     const wait = rules.due - now;
     now = rules.due;
     assert.deepEqual(sent(rules.tick(now)), [first]);
+    assert.deepEqual(rules.tick(now + 1), []);
     return wait;
   });
   assert.deepEqual(waits, [750, 1250, 2250]);
@@ -163,6 +164,15 @@ test("what a hub said when it closed is about that connection only", () => {
   assert.deepEqual(rules.closed(1006, 31_000), [{ act: "state", state: "reconnecting", code: 1006, reason: "" }]);
   assert.equal(rules.due, 31_000 + 1250);
   assert.deepEqual(acts(rules.wake(31_001)), ["connect"]);
+});
+
+test("a subscribe that the hub could not do yet is sent once more, not at every moment since", () => {
+  const rules = live();
+  rules.frame(arrival("x", "9", "8"), 10);
+  rules.frame(error(2, "unavailable", true), 20);
+  const now = rules.due;
+  assert.deepEqual(sent(rules.tick(now)), [{ type: "subscribe", ref: 3, channel: "inbox", cursor: "1" }]);
+  assert.deepEqual(rules.tick(now + 1), []);
 });
 
 test("a gap that was none after all is over: the next event links", () => {
@@ -263,6 +273,17 @@ test("a held token that ended meanwhile is not sent to be refused", () => {
   assert.deepEqual(acts(rules.wake(59_999)), ["connect"]);
   rules.closed(1006, 59_999);
   assert.deepEqual(acts(rules.wake(60_000)), ["token"]);
+  assert.deepEqual(acts(rules.token("t2", 60_001)), ["connect"]);
+});
+
+test("a token that comes while a socket opens goes with its auth", () => {
+  const rules = live({});
+  rules.frame({ type: "expiring" }, 0);
+  rules.tick(rules.due);
+  rules.closed(1006, 1000);
+  rules.wake(1001);
+  assert.deepEqual(rules.token("t2", 1002), []);
+  assert.equal(sent(rules.open(1003))[0].token, "t2");
 });
 
 test("a refreshed token lasts as long as the hub says", () => {

@@ -55,6 +55,11 @@ test("unread is what was listed, as the snapshot knows it, and what came since",
   assert.equal(ids(filtered("unread", now, pages)), "dba");
 });
 
+test("unread entries that the snapshot holds and the hub did not list stand in their place", () => {
+  const [d, c, b, a] = [entry("d", 4), entry("c", 3), entry("b", 2), entry("a", 1)];
+  assert.equal(ids(filtered("unread", snapshot("9", d, c, b, a), [c, b])), "dcba");
+});
+
 test("archived is what was listed and did not come back", () => {
   const pages = [entry("b", 2, { archived_at: "t" }), entry("a", 1, { archived_at: "t" })];
   assert.equal(ids(filtered("archived", snapshot("9", entry("b", 2)), pages)), "a");

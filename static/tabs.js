@@ -231,9 +231,8 @@ export class Tabs {
     this.#timer = clock.setTimeout(() => this.#tick(), BEAT_MS);
   }
 
-  /** The page was hidden, or is seen again. */
+  /** The page was hidden, or is seen again: a leader that is hidden offers its place. */
   looked() {
     if (document.hidden && this.role === "leader") this.#post({ say: "offer" });
-    this.#heardAt = this.#is.clock.now();
   }
 }

@@ -100,6 +100,6 @@ export declare class Tabs {
     passOn(/** @type {Frame} */ frame: Frame): string;
     /** A frame of the hub has been taken in here: the others need it too. */
     tookIn(/** @type {Frame} */ frame: Frame): void;
-    /** The page was hidden, or is seen again. */
+    /** The page was hidden, or is seen again: a leader that is hidden offers its place. */
     looked(): void;
 }

@@ -707,6 +707,60 @@ async def test_a_mark_resolves_with_its_ack_and_rejects_with_its_error(page: Pag
     assert (result["inbox"]["cursor"], result["inbox"]["more"]) == ("7", False)
 
 
+async def test_a_mark_that_was_stored_before_the_snapshot_hides_nothing_that_came_after(page: Page) -> None:
+    """Its answer was lost. It comes again, for an event that does not."""
+    ack = {"type": "ack", "ref": 4, "channel": "inbox", "cursor": "2", "changed": ["a"], "replayed": True}
+    result = await client(
+        page,
+        """const client = make({ user: "ann" });
+        client.connect();
+        sockets[0].open();
+        sockets[0].say(value.welcome);
+        sockets[0].say(value.before);
+        client.mark("archive", ["a"]);
+        const [, , mark] = sockets[0].sent;
+        sockets[0].end(1006);
+        await until(() => sockets.length === 2);
+        sockets[1].open();
+        sockets[1].say(value.welcome);
+        sockets[1].say(value.after);
+        const again = sockets[1].sent.at(-1);
+        sockets[1].say({ ...value.ack, ref: again.ref, counts: value.after.counts });
+        const { entries, counts, pending } = client.getSnapshot();
+        client.close();
+        return { same: [again.op === mark.op, again.ids], shown: entries.map(({ id }) => id), counts, pending };""",
+        {
+            "welcome": WELCOME,
+            "before": snapshot("1", entry("a"), tally=counts(1, 1, 1), ref=1),
+            "after": snapshot("9", entry("a"), tally=counts(1, 1, 1), ref=3),
+            "ack": ack,
+        },
+    )
+    assert result == {"same": [True, ["a"]], "shown": ["a"], "counts": counts(1, 1, 1), "pending": 0}
+
+
+async def test_a_mark_whose_event_comes_before_its_ack_hides_nothing_that_comes_after(page: Page) -> None:
+    told = [marked("2", "1", ["a"], "archive"), None, marked("3", "2", ["a"], "unarchive")]
+    shown = await client(
+        page,
+        """const client = make({ user: "ann" });
+        client.connect();
+        sockets[0].open();
+        sockets[0].say(value.welcome);
+        sockets[0].say(value.snapshot);
+        client.mark("archive", ["a"]);
+        const ack = { type: "ack", ref: sockets[0].sent.at(-1).ref, cursor: "2", changed: ["a"] };
+        const shown = value.told.map((frame) => {
+          sockets[0].say(frame ?? ack);
+          return client.getSnapshot().entries.length;
+        });
+        client.close();
+        return shown;""",
+        {"welcome": WELCOME, "snapshot": snapshot("1", entry("a"), ref=1), "told": told},
+    )
+    assert shown == [0, 0, 1]
+
+
 async def test_a_lost_socket_is_replaced_and_its_late_words_are_not_heard(page: Page) -> None:
     states = await client(
         page,
@@ -775,6 +829,39 @@ async def test_a_client_that_waits_connects_at_once_when_network_or_page_are_bac
         return [before, after];""",
     )
     assert sockets == [1, 2]
+
+
+async def test_of_two_users_who_connect_at_once_only_the_one_who_was_there_before_ends(page: Page) -> None:
+    """As after a hub's restart: coming back is no signing in, or either would end the other."""
+    states = await client(
+        page,
+        """const url = new URL("ws/v1", location).href.replace("http", "ws");
+        const heard = new BroadcastChannel(`bellhub:${url}:pk_dev:inbox`);
+        const news = [];
+        heard.onmessage = ({ data }) => data.say === "user" && news.push(data.user);
+        const greet = (socket) => {
+          socket.open();
+          socket.say({ ...value.welcome, user: socket.sent[0].user });
+          socket.say({ ...value.snapshot, ref: socket.sent.at(-1).ref });
+        };
+        const [ann, bob] = ["ann", "bob"].map((user) => make({ user, tabs: true }));
+        ann.connect();
+        await until(() => sockets.length === 1);
+        greet(sockets[0]);
+        await until(() => news.length === 1);
+        sockets[0].end(1006);
+        bob.connect();
+        await until(() => sockets.length === 3);
+        sockets.slice(1).forEach(greet); // neither has heard of the other
+        await until(() => ann.getSnapshot().state === "closed");
+        new BroadcastChannel(heard.name).postMessage({ say: "user", user: "bob" }); // behind all that the two have said
+        await until(() => news.length > 2);
+        const states = [ann.getSnapshot().reason.code, bob.getSnapshot().state];
+        bob.close();
+        return [...states, ...news];""",
+        {"welcome": WELCOME, "snapshot": snapshot("1")},
+    )
+    assert states == ["other_user", "connected", "ann", "bob", "bob"]
 
 
 async def test_a_token_that_cannot_be_fetched_is_told_and_waited_for(page: Page) -> None:

@@ -480,7 +480,9 @@ async def test_a_lost_connection_is_told_quietly_and_only_when_it_lasts(shop: Op
 async def test_a_refusal_is_told_and_can_be_tried_again(shop: Opens) -> None:
     ann = await shop(visit=False)
     ann.html = ann.html.replace(ann.hub.api_key, "pk_of_nobody")
-    await ann.visit()
+    # People cannot do anything about that. Who made the page can, and is told where they look.
+    async with ann.page.expect_console_message(lambda message: message.text == "unknown api key"):
+        await ann.visit()
     await ann.open_panel(at_once=True)
     await expect(ann.panel.get_by_text("Notifications can’t be shown")).to_be_visible()
     await expect(ann.button("Try again")).to_be_visible()

@@ -19,6 +19,8 @@ export class Row {
   /** What the page itself drew: in the light DOM, where the page's own styles reach it. @type {HTMLElement | null} */
   #own = null;
   #time = make("time", { part: "item-time" });
+  /** A picture that is made anew blinks. @type {Node | null} */
+  #face = null;
   #actions = [0, 1].map(() => make("button", { part: "action" }));
 
   /** @param {any} entry */
@@ -94,8 +96,8 @@ export class Row {
     const what = [span("title", own, title), " "];
     if (data.body) what.push(span("text", own, data.body), " ");
     const important = priority === "high" ? [" ", span("important", {}, t("important"))] : [];
-    const picture = span("face", { ariaHidden: "true" }, face(actor));
-    return [picture, span("what", {}, ...what, span("meta", {}, this.#time, ...important))];
+    this.#face ??= span("face", { ariaHidden: "true" }, face(actor));
+    return [/** @type {Node} */ (this.#face), span("what", {}, ...what, span("meta", {}, this.#time, ...important))];
   }
 }
 

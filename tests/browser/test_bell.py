@@ -229,6 +229,17 @@ async def test_a_picture_that_does_not_load_gives_way_to_initials(shop: Opens) -
     ann.forgiven = "404"  # the browser logs it
 
 
+async def test_a_mark_does_not_make_the_picture_anew_which_would_blink(shop: Opens) -> None:
+    ann = await shop()
+    sender = {"id": "u1", "type": "user", "name": "Ada Lovelace", "avatar_url": f"{ann.address}/static/icon.svg"}
+    await ann.send("one", sender=sender)
+    await ann.open_panel()
+    picture = await ann.rows.locator("img").element_handle()
+    await ann.button("Mark 1 read").click()
+    await expect(ann.rows.get_by_text("Unread.")).to_have_count(0)
+    assert await picture.evaluate("(image) => image.isConnected")
+
+
 # ---- marks -------------------------------------------------------------------------------------------
 
 

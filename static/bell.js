@@ -32,7 +32,7 @@ export class NotificationBell extends BellElement {
   #dot = make("span", { part: "dot", className: "dot" });
   #button = make(
     "button",
-    { part: "bell", className: "bell", "aria-haspopup": "dialog", "aria-expanded": "false" },
+    { part: "bell", className: "bell", popovertarget: "panel", "aria-haspopup": "dialog", "aria-expanded": "false" },
     make("slot", { name: "icon" }, icon("bell")),
     this.#badge,
     this.#dot,
@@ -45,7 +45,6 @@ export class NotificationBell extends BellElement {
     super();
     const root = /** @type {ShadowRoot} */ (this.shadowRoot);
     set(this.#popover, { popover: "auto", role: "dialog", id: "panel" });
-    this.#button.setAttribute("popovertarget", "panel");
     root.append(this.#button, this.#popover);
     this.#popover.addEventListener("beforetoggle", (/** @type {ToggleEvent} */ { newState }) => {
       if (newState === "open") return this.#opening();

@@ -35,7 +35,7 @@ svg { display: block; margin: auto; width: 1.25em; fill: none; stroke: currentCo
 .bell.off > slot { opacity: 0.5; transition: opacity 0s 2.5s; }
 .badge { position: absolute; top: 1px; inset-inline-start: 55%; min-width: 1.2rem; padding-inline: 0.25rem; border-radius: 2rem; font-size: 0.7rem; font-weight: 600; line-height: 1.2rem; text-align: center; color: var(--bell-badge-text, #fff); background: var(--bell-badge, #d92d20); }
 .dot { position: absolute; top: 0.5rem; inset-inline-end: 0.55rem; width: 0.5rem; height: 0.5rem; border-radius: 50%; background: var(--_accent); }
-.panel { flex: 1; display: flex; flex-direction: column; min-width: 0; background: var(--_surface); overflow: hidden; }
+.panel { flex: 1; display: flex; flex-direction: column; background: var(--_surface); overflow: hidden; }
 .panel[popover] { max-height: min(var(--bell-height, 36rem), var(--room)); border-radius: var(--_radius); box-shadow: var(--bell-shadow, 0 0 0 1px var(--_line), 0 20px 40px -8px #0004); }
 .header { padding: 1rem 1.25rem 0.75rem; border-bottom: 1px solid var(--_line); }
 .head, [role=toolbar] { display: flex; flex-wrap: wrap; align-items: center; gap: 0.25rem; }
@@ -46,6 +46,7 @@ h2 { flex: 1; margin: 0; font-size: 1.125rem; font-weight: 600; outline: 0; }
 .plain { padding: 0.25rem 0.6rem; border-radius: 0.6rem; font-weight: 600; text-align: center; color: var(--_accent); white-space: nowrap; }
 [part=filter], [part=close] { font-weight: 500; color: var(--_muted); }
 .plain:hover, [aria-pressed=true] { color: var(--_text); background: var(--_hover); }
+[aria-pressed=true] { box-shadow: inset 0 0 0 1px #8888; }
 .scroll { flex: 1; min-height: 9rem; overflow-y: auto; overscroll-behavior: contain; }
 .edge { display: block; height: 1px; margin-top: -1px; visibility: hidden; }
 .end { height: 24rem; margin-top: -24rem; }
@@ -55,22 +56,22 @@ ul { list-style: none; margin: 0; padding: 0; }
 li { position: relative; display: flex; content-visibility: auto; contain-intrinsic-size: auto 5rem; }
 li + li { border-top: 1px solid var(--_line); }
 li.new { background: var(--_new); }
-li:hover { background: var(--_hover); }
-li > .dot { top: 2rem; inset-inline: 0.45rem auto; }
+li:hover { background-image: linear-gradient(var(--_hover) 0 0); }
+li > .dot { top: 1.875rem; inset-inline: 0.45rem auto; }
 li:not(.unread) > .dot { visibility: hidden; }
 .main { flex: 1; min-width: 0; display: flex; gap: 0.75rem; padding: 1rem 1.25rem; color: inherit; text-decoration: none; }
 .main:focus-visible { outline-offset: -3px; }
 .face { flex: none; display: grid; place-items: center; width: 2.25rem; height: 2.25rem; border-radius: 50%; overflow: hidden; font-size: 0.8rem; font-weight: 600; color: var(--_accent); background: #8883; }
 img { width: 100%; }
-.what { flex: 1; min-width: 0; overflow-wrap: anywhere; }
+.what { flex: 1; overflow-wrap: anywhere; }
 .what > * { display: block; text-align: match-parent; text-align: -webkit-match-parent; }
 .unread .title { font-weight: 600; }
 .text, time, .away, .empty { color: var(--_muted); }
 .text { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden; }
 .meta, .away { font-size: 0.8rem; margin-top: 0.25rem; }
 .important { font-weight: 600; color: light-dark(#b42318, #fda29b); }
-.hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-.actions { position: absolute; bottom: 0.6rem; inset-inline-end: 0.6rem; display: flex; padding: 2px; border-radius: 0.6rem; color: var(--_muted); background: var(--_surface); box-shadow: 0 0 0 1px var(--_line); opacity: 0; }
+.hidden { position: absolute; clip-path: inset(50%); }
+.actions { position: absolute; bottom: 0.4rem; inset-inline-end: 0.4rem; display: flex; padding: 2px; border-radius: 0.6rem; color: var(--_muted); background: var(--_surface); box-shadow: 0 0 0 1px var(--_line); opacity: 0; }
 li:hover .actions, li:has(:focus-visible) .actions { opacity: 1; }
 .actions button { padding: 0.4rem; border-radius: 0.6rem; }
 .actions button:hover { color: var(--_text); }

@@ -54,6 +54,18 @@ async def test_every_custom_property_has_the_effect_that_the_documents_promise(s
         await ann.page.evaluate("(name) => document.body.style.removeProperty(name)", name)
 
 
+async def test_what_is_new_is_seen_as_new_under_the_pointer_too(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one")
+    await ann.open_panel()
+    row = ann.rows.first
+    await expect(row).to_have_css("background-image", "none")
+    new = await style(ann, "li.new", "background-color")
+    await row.hover()
+    await expect(row).not_to_have_css("background-image", "none")
+    await expect(row).to_have_css("background-color", new)
+
+
 async def test_a_page_styles_the_parts(shop: Opens) -> None:
     ann = await shop()
     await ann.send("one")

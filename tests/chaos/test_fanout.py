@@ -72,7 +72,6 @@ async def start(hub: Doors, redis: RedisServer) -> str:
         return str(answer.json()["notiflow_run_id"])
 
 
-@pytest.mark.timeout(240)
 async def test_every_subscriber_has_exactly_one_entry_though_hubs_are_killed_in_the_middle(
     redis_server: RedisServer,
 ) -> None:
@@ -99,7 +98,6 @@ async def test_every_subscriber_has_exactly_one_entry_though_hubs_are_killed_in_
     each_has_one(redis_server, users, run_id)
 
 
-@pytest.mark.timeout(240)
 async def test_a_store_that_is_killed_in_the_middle_of_a_run_changes_nothing_of_that(aof_server: RedisServer) -> None:
     users = await asyncio.to_thread(subscribed, aof_server, TOPIC, 800)
     proxy = await Proxy(aof_server.socket, reply_end).start()

@@ -61,6 +61,8 @@ export class Panel {
   #undo = /** @type {{verb: "archive" | "unarchive", id: string} | null} */ (null);
   /** What is to be said for a while. */
   #told = "";
+  /** Why this list could not be had: that is said until it is tried again. @type {any} */
+  #lost = null;
   #back = "";
   #fetching = false;
 
@@ -104,7 +106,7 @@ export class Panel {
     this.#close.onclick = close;
     this.#all.onclick = () => this.markAllRead();
     this.#pill.onclick = () => this.#reveal();
-    this.#noteAct.onclick = () => (this.#undo ? this.#takeBack() : this.#host.current?.connect());
+    this.#noteAct.onclick = () => (this.#undo ? this.#takeBack() : this.#again());
     onRowClick(this.#list, host, (verb, entry) => this.#mark(verb, entry));
     this.#list.addEventListener("focusin", (/** @type {any} */ { target }) => this.#reach(rowOf(target)?.entry.id));
     this.element.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => this.#key(event));
@@ -190,7 +192,7 @@ export class Panel {
     set(this.#toolbar, { ariaLabel: t("filters") });
     set(this.#all, { textContent: t("markAll", { n: unread }), hidden: filter === "archived" || unread < 1 });
     set(this.#pill, { textContent: t("pill", { n: held }), hidden: held < 1 });
-    const waiting = !dead && state !== "idle" && (!ready || this.#fetching);
+    const waiting = !dead && !this.#lost && state !== "idle" && (!ready || this.#fetching);
     set(this.#scroll, { ariaBusy: String(waiting) });
     set(this.#waiting, { hidden: !waiting });
     set(this.#empty, { hidden: dead || !ready || shown.length > 0 || this.#more });
@@ -199,7 +201,7 @@ export class Panel {
     set(this.#away, { textContent: t("reconnecting"), hidden: dead || state === "connected" || state === "idle" });
     set(this.#note, { hidden: !this.#told && !dead });
     set(this.#noteText, { textContent: this.#told || t(reason?.code) || `${t("closed")} (${reason?.code})` });
-    set(this.#noteAct, { textContent: t(this.#undo ? "undo" : "retry"), hidden: this.#told !== "" && !this.#undo });
+    set(this.#noteAct, { textContent: t(this.#undo ? "undo" : "retry"), hidden: this.#told !== "" && !this.#undo && !this.#lost });
     this.#look();
     if (focus?.closest("[hidden]")) this.#title.focus();
     if (focus?.classList.contains("off")) rowOf(focus)?.main.focus();
@@ -324,7 +326,7 @@ export class Panel {
     clearTimeout(this.#timers.list);
     this.#fetching = false;
     this.#filter = filter;
-    this.#listed = this.#listedAt = null;
+    this.#listed = this.#listedAt = this.#lost = null;
     this.#scroll.scrollTop = 0;
     this.#atTop = true;
   }
@@ -349,17 +351,22 @@ export class Panel {
     );
   }
 
-  async #older() {
+  #again() {
+    this.#say("");
+    this.#host.current?.connect();
+    this.#choose(this.#filter);
+  }
+
+  #older() {
     if (!this.#more || this.#fetching) return;
     this.#fetching = true;
     this.draw();
-    const more = await this.#while(async (signal) => {
+    this.#while(async (signal) => {
       const client = this.#host.current;
       if (this.#filter === "all") return client?.older({ signal });
       const { entries, page } = await this.#page({ after: this.#listed?.after }, signal);
       this.#listed = { entries: [...(this.#listed?.entries ?? []), ...entries], after: page.after };
     });
-    if (more) this.#askForEnd();
   }
 
   /** @returns {Promise<any>} a `page` */
@@ -367,20 +374,16 @@ export class Panel {
     return /** @type {any} */ (this.#host.current).list({ status: this.#filter, ...filters }, { signal });
   }
 
-  /** @returns {Promise<boolean>} whether it was done, and this list is still the one shown */
+  /** For the list that is shown: nothing comes of it once that is another one. */
   async #while(/** @type {(signal: AbortSignal) => Promise<void>} */ act) {
     const { signal } = this.#asking;
-    let done = true;
-    try {
-      await act(signal);
-    } catch (error) {
-      done = false;
-      if (!signal.aborted) this.#fail(error);
-    }
-    if (signal.aborted) return false;
+    const error = await act(signal).catch((error) => error);
+    if (signal.aborted) return;
     this.#fetching = false;
+    this.#lost = error;
+    if (error) return this.#fail(error);
     this.draw();
-    return done;
+    this.#askForEnd();
   }
 
   // ---- marks ----------------------------------------------------------------------------------------
@@ -409,8 +412,7 @@ export class Panel {
   }
 
   #takeBack() {
-    if (!this.#undo) return;
-    const { verb, id } = this.#undo;
+    const { verb, id } = /** @type {{verb: "archive" | "unarchive", id: string}} */ (this.#undo);
     if (this.#focus === this.#noteAct) this.#title.focus();
     this.#say("");
     this.#back = id;
@@ -436,7 +438,7 @@ export class Panel {
   #expire() {
     clearTimeout(this.#timers.note);
     this.#timers.note = setTimeout(() => {
-      if (this.#note.matches(":hover, :focus-within")) return this.#expire();
+      if (this.#lost || this.#note.matches(":hover, :focus-within")) return this.#expire();
       this.#say("");
       this.draw();
     }, UNDO_MS);

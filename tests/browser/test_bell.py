@@ -1,6 +1,7 @@
 """`<notification-bell>` and `<notification-inbox>` on a real hub: what is counted, shown, marked and taken back."""
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -451,6 +452,68 @@ async def cut(page: Page) -> Line:
     line = Line()
     await page.route_web_socket(re.compile("/ws/v1$"), line.connect)
     return line
+
+
+class Lists:
+    """A hub that lists nothing: it answers with a fault, or, where that is None, not at all. Until it is `mended`."""
+
+    def __init__(self, fault: dict[str, Any] | None) -> None:
+        self.fault = fault
+        self.mended = False
+        self.asked = asyncio.Event()
+
+    def connect(self, socket: WebSocketRoute) -> None:
+        hub = socket.connect_to_server()
+
+        def ask(text: str | bytes) -> None:
+            frame = json.loads(text)
+            if self.mended or frame["type"] != "list":
+                return hub.send(text)
+            self.asked.set()
+            return self.fault and socket.send(json.dumps({"type": "error", "ref": frame["ref"], **self.fault}))
+
+        socket.on_message(ask)
+
+
+async def test_a_list_that_cannot_be_had_is_told_and_can_be_tried_again(shop: Opens) -> None:
+    ann = await shop(visit=False)
+    lists = Lists({"code": "internal", "message": "a fault of the hub", "temporary": False})
+    await ann.page.route_web_socket(re.compile("/ws/v1$"), lists.connect)
+    await ann.page.clock.install(time=1_900_000_000)
+    await ann.visit()
+    await ann.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
+    await ann.open_panel()
+    await ann.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await ann.send("one")
+    await expect(ann.rows).to_have_count(1)  # so the hub is heard, and needs not to be asked whether it is there
+    await ann.button("Archived").click()
+    await ann.page.clock.run_for(100)
+    note = ann.panel.get_by_text("That did not work: a fault of the hub")
+    await expect(note).to_be_visible()
+    await expect(ann.element.locator(".skeleton")).to_be_hidden()
+    await ann.page.clock.run_for(10_000)  # longer than other notes stay
+    await expect(note).to_be_visible()
+    lists.mended = True
+    await ann.button("Try again").click()
+    await expect(note).to_be_hidden()
+    await ann.page.clock.run_for(100)
+    await expect(ann.panel.get_by_text("Nothing is archived")).to_be_visible()
+    await expect(ann.button("Try again")).to_be_hidden()
+
+
+async def test_a_list_that_was_asked_for_when_the_client_was_closed_comes_with_the_next_connection(shop: Opens) -> None:
+    ann = await shop(visit=False)
+    lists = Lists(None)
+    await ann.page.route_web_socket(re.compile("/ws/v1$"), lists.connect)
+    await ann.visit()
+    await ann.named("Notifications")
+    await ann.open_panel()
+    await ann.button("Archived").click()
+    await asyncio.wait_for(lists.asked.wait(), 10)
+    await ann.element.evaluate("(bell) => bell.current.close()")
+    lists.mended = True
+    await ann.button("Try again").click()
+    await expect(ann.panel.get_by_text("Nothing is archived")).to_be_visible()
 
 
 async def test_a_skeleton_is_shown_only_to_those_who_wait(shop: Opens) -> None:

@@ -334,6 +334,9 @@ function changed() {
   badge.textContent = unseen > 99 ? "99+" : String(unseen);
   badge.hidden = unseen === 0;
   for (const { name, snapshot } of devices) showCounts(name, snapshot?.counts);
+  // What was said is of before, and so is an answer that is on its way.
+  asked++;
+  judge("Asking the hub…");
   clearTimeout(asking);
   asking = setTimeout(compare, CALM_MS);
 }
@@ -345,24 +348,29 @@ let asked = 0;
 /** Does the hub count what the devices show? */
 async function compare() {
   const mine = ++asked;
-  const verdict = $("#verdict");
   try {
     const token = await fetchToken(me);
     const headers = { "x-notiflows-api-key": API_KEY, "x-notiflows-user-key": token };
     const answer = await fetch(COUNTS, { headers, cache: "no-store" });
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     const { unseen, unread, total } = await answer.json();
-    // An older answer that comes late is none.
     if (mine !== asked) return;
     const truth = { unseen, unread, total };
     showCounts("hub", truth);
-    const behind = devices.filter(({ snapshot }) => !same(snapshot?.counts, truth)).map(({ name }) => name);
-    verdict.dataset.agree = String(behind.length === 0);
-    verdict.textContent = behind.length === 0 ? "All three agree" : `Not up to date: ${behind.join(", ")}`;
+    const behind = devices.filter(({ snapshot }) => snapshot?.pending || !same(snapshot?.counts, truth)).map(({ name }) => name);
+    if (behind.length === 0) judge("All three agree", true);
+    else judge(`Not up to date: ${behind.join(", ")}`, false);
   } catch (error) {
-    delete verdict.dataset.agree;
-    verdict.textContent = `The hub does not answer: ${messageOf(error)}`;
+    if (mine === asked) judge(`The hub does not answer: ${messageOf(error)}`);
   }
+}
+
+/** @param {string} text @param {boolean} [agree] */
+function judge(text, agree) {
+  const verdict = $("#verdict");
+  verdict.textContent = text;
+  if (agree === undefined) delete verdict.dataset.agree;
+  else verdict.dataset.agree = String(agree);
 }
 
 function messageOf(/** @type {any} */ error) {

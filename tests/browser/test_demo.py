@@ -191,6 +191,39 @@ async def test_both_devices_get_a_notification_and_its_badge(demo: Demo) -> None
     await expect(demo.note).to_contain_text(re.compile(r"1 sent\. Laptop: \d+ ms, Phone: \d+ ms"))
 
 
+async def test_the_page_says_that_all_agree_only_of_what_the_hub_was_asked_about(demo: Demo) -> None:
+    await expect(demo.verdict).to_have_text("All three agree")
+    answer = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await answer.wait()
+        await route.continue_()
+
+    await demo.page.route("**/feed/counts", hold)
+    await demo.send("one")
+    await demo.badges("1")
+    await expect(demo.verdict).to_have_text("Asking the hub…")
+    answer.set()
+    await expect(demo.verdict).to_have_text("All three agree")
+
+
+async def test_a_device_with_marks_to_send_is_not_up_to_date_though_it_counts_the_same(demo: Demo) -> None:
+    await demo.send("one")
+    await demo.inbox_tab.click()
+    await expect(demo.bell).to_have_accessible_name("Notifications, 1 unread")
+    await expect(demo.phone.status).to_have_text("connected")  # nothing is on its way
+    await demo.phone.press("Cut network")
+    await demo.phone.row("one").hover()
+    await demo.phone.list.get_by_role("button", name="Archive: one").click()
+    await expect(demo.verdict).to_have_text("Not up to date: phone")
+    await demo.verdict.evaluate("(verdict) => { verdict.textContent = 'before' }")
+    await demo.phone.list.get_by_role("button", name="Undo").click()
+    await expect(demo.phone.status).to_contain_text("1 to send")
+    await expect(demo.verdict).to_have_text("Not up to date: phone")
+    await demo.phone.press("Mend network")
+    await demo.phone.connected()
+
+
 async def test_opening_the_bell_marks_as_seen_on_the_phone(demo: Demo) -> None:
     await demo.send("one", "two")
     await demo.badges("2")
@@ -248,7 +281,8 @@ async def test_a_device_that_is_cut_off_says_so_and_catches_up_on_what_it_missed
 async def test_a_mark_made_without_a_network_is_shown_at_once_and_sent_later(demo: Demo) -> None:
     await demo.send("one")
     await demo.inbox_tab.click()
-    await demo.badges("")
+    await expect(demo.bell).to_have_accessible_name("Notifications, 1 unread")
+    await expect(demo.phone.status).to_have_text("connected")  # nothing is on its way
     await demo.phone.press("Cut network")
     await expect(demo.phone.status).to_contain_text("reconnecting")
     await demo.phone.read("one")

@@ -35,7 +35,7 @@ svg { display: block; margin: auto; width: 1.25em; fill: none; stroke: currentCo
 .bell.off > slot { opacity: 0.5; transition: opacity 0s 2.5s; }
 .badge { position: absolute; top: 1px; inset-inline-start: 55%; min-width: 1.2rem; padding-inline: 0.25rem; border-radius: 2rem; font-size: 0.7rem; font-weight: 600; line-height: 1.2rem; text-align: center; color: var(--bell-badge-text, #fff); background: var(--bell-badge, #d92d20); }
 .dot { position: absolute; top: 0.5rem; inset-inline-end: 0.55rem; width: 0.5rem; height: 0.5rem; border-radius: 50%; background: var(--_accent); }
-.panel { flex: 1; display: flex; flex-direction: column; background: var(--_surface); overflow: hidden; }
+.panel { flex: 1; display: flex; flex-direction: column; background: var(--_surface); overflow: auto; }
 .panel[popover] { max-height: min(var(--bell-height, 36rem), var(--room)); border-radius: var(--_radius); box-shadow: var(--bell-shadow, 0 0 0 1px var(--_line), 0 20px 40px -8px #0004); }
 .header { padding: 1rem 1.25rem 0.75rem; border-bottom: 1px solid var(--_line); }
 .head, [role=toolbar] { display: flex; flex-wrap: wrap; align-items: center; gap: 0.25rem; }
@@ -47,7 +47,7 @@ h2 { flex: 1; margin: 0; font-size: 1.125rem; font-weight: 600; outline: 0; }
 [part=filter], [part=close] { font-weight: 500; color: var(--_muted); }
 .plain:hover, [aria-pressed=true] { color: var(--_text); background: var(--_hover); }
 [aria-pressed=true] { box-shadow: inset 0 0 0 1px #8888; }
-.scroll { flex: 1; min-height: 9rem; overflow-y: auto; overscroll-behavior: contain; }
+.scroll { flex: 1; min-height: min(9rem, 20dvh); overflow-y: auto; overscroll-behavior: contain; }
 .edge { display: block; height: 1px; margin-top: -1px; visibility: hidden; }
 .end { height: 24rem; margin-top: -24rem; }
 .pill { position: sticky; z-index: 1; top: 0.6rem; display: block; margin: 0.6rem auto -2.6rem; padding: 0 1rem; height: 2rem; border-radius: 2rem; font-weight: 600; color: var(--_surface); background: var(--_accent); }

@@ -66,6 +66,19 @@ async def test_what_is_new_is_seen_as_new_under_the_pointer_too(shop: Opens) -> 
     await expect(row).to_have_css("background-color", new)
 
 
+async def test_an_archive_can_be_taken_back_on_a_phone_that_lies_on_its_side(shop: Opens) -> None:
+    ann = await shop(viewport={"width": 740, "height": 360}, has_touch=True, is_mobile=True, visit=False)
+    await ann.page.clock.install(time=1_900_000_000)
+    await ann.visit()
+    await ann.send("one", "two", "three")
+    await ann.open_panel()
+    await ann.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await ann.button("Archive: three").tap()
+    await expect(ann.button("Undo")).to_be_in_viewport(ratio=1)
+    await ann.button("Undo").tap()
+    await expect(ann.titles).to_have_text(["three", "two", "one"])
+
+
 async def test_a_page_styles_the_parts(shop: Opens) -> None:
     ann = await shop()
     await ann.send("one")

@@ -202,8 +202,8 @@ export class BellElement extends Base {
     on("refused", (detail) => this.panel?.refused(detail));
     on("notification", (detail) => this.notification(detail));
     // For developers: people are told less, in their own language.
-    on("error", ({ error }) => console.warn(error));
-    on("auth", ({ reason }) => console.info(reason));
+    on("error", console.warn);
+    on("auth", console.info);
     announceArrivals(client, (n) => this.look.t("arrived", { n }));
     users.add(this);
     if (own && client.getSnapshot().state === "idle") client.connect();

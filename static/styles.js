@@ -46,7 +46,7 @@ h2 { flex: 1; margin: 0; font-size: 1.125rem; font-weight: 600; outline: 0; }
 .plain { padding: 0.25rem 0.6rem; border-radius: 0.6rem; font-weight: 600; text-align: center; color: var(--_accent); white-space: nowrap; }
 [part=filter], [part=close] { font-weight: 500; color: var(--_muted); }
 .plain:hover, [aria-pressed=true] { color: var(--_text); background: var(--_hover); }
-[aria-pressed=true] { box-shadow: inset 0 0 0 1px #8888; }
+[aria-pressed=true] { box-shadow: 0 0 0 1px var(--_line); }
 .scroll { flex: 1; min-height: min(9rem, 20dvh); overflow-y: auto; overscroll-behavior: contain; }
 .edge { display: block; height: 1px; margin-top: -1px; visibility: hidden; }
 .end { height: 24rem; margin-top: -24rem; }
@@ -57,7 +57,7 @@ li { position: relative; display: flex; content-visibility: auto; contain-intrin
 li + li { border-top: 1px solid var(--_line); }
 li.new { background: var(--_new); }
 li:hover { background-image: linear-gradient(var(--_hover) 0 0); }
-li > .dot { top: 1.875rem; inset-inline: 0.45rem auto; }
+li > .dot { top: 1.9rem; inset-inline: 0.45rem auto; }
 li:not(.unread) > .dot { visibility: hidden; }
 .main { flex: 1; min-width: 0; display: flex; gap: 0.75rem; padding: 1rem 1.25rem; color: inherit; text-decoration: none; }
 .main:focus-visible { outline-offset: -3px; }

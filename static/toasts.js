@@ -111,22 +111,33 @@ export class NotificationToasts extends BellElement {
     if (key === "Escape") this.draw(true);
   };
 
-  /** One for all tabs: by the one that has the socket, if nobody looks at any. Unallowed ones are not shown by the browser. */
+  /** One for all tabs, if nobody looks at any. Unallowed ones are not shown by the browser. */
   async #desktop(/** @type {any} */ entry) {
-    if (!this.hasAttribute("desktop") || this.snapshot.role === "follower") return;
-    const { held } = await navigator.locks.query();
+    if (!this.hasAttribute("desktop")) return;
+    const { locks } = navigator;
+    const { held } = await locks.query();
     if (held?.some(({ name }) => name === LOOKED_AT)) return;
+    // Every tab counts those that others show, too: each would have room for more.
     const now = performance.now();
     if (due > now + 2 * EACH_MS) return;
     due = Math.max(due, now) + EACH_MS;
+    await locks.request(`bellhub:${entry.id}`, { ifAvailable: true }, (first) => first && this.#show(entry));
+  }
+
+  /** @returns {Promise<any>} lasts until no other tab is to be expected: one that is later replaces it, by the tag */
+  #show(/** @type {any} */ entry) {
     const shown = new Notification(titleOf(entry), { body: entry.data.body, tag: entry.id });
-    shown.onclick = () => {
-      shown.close();
-      focus();
-      this.current?.mark("click", [entry.id]);
-      const link = safeLink(entry.data.action_url);
-      if (this.clicked(entry, Boolean(link)) && link) location.assign(link);
-    };
+    return new Promise((resolve) => {
+      setTimeout(resolve, STAY_MS);
+      shown.onclick = () => {
+        resolve(0); // or the back/forward cache would not have the page
+        shown.close();
+        focus();
+        this.current?.mark("click", [entry.id]);
+        const link = safeLink(entry.data.action_url);
+        if (this.clicked(entry, Boolean(link)) && link) location.assign(link);
+      };
+    });
   }
 }
 

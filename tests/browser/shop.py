@@ -224,7 +224,7 @@ class Shop:
         state = json.dumps("hidden" if hidden else "visible")
         await self.page.evaluate(
             f"""Object.defineProperty(document, "visibilityState", {{get: () => {state}, configurable: true}});
-            document.dispatchEvent(new Event("visibilitychange"))"""
+            document.dispatchEvent(new Event("visibilitychange", {{bubbles: true}}))"""
         )
 
     def moment(self) -> Any:

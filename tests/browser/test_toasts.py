@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 Axe = Callable[[Page], Awaitable[list[str]]]
 TOASTS = '<notification-toasts api-key="{api_key}" token-endpoint="/token"></notification-toasts>'
 DESKTOP = TOASTS.replace(" api-key", " desktop api-key")
-LOOKED_AT = "navigator.locks.query().then(({held}) => held.some(({name}) => name === 'bellhub:visible'))"
+LOOKED_AT = "navigator.locks.query().then(({held}) => held.some(({name}) => name.startsWith('bellhub:visible')))"
 # Every notification of the system that a page makes is a real one; it is only written down.
 SPY = """window.shown = []; window.Notification = class extends Notification {
   constructor(title, options) { super(title, options); shown.push(this); }
@@ -65,8 +65,19 @@ async def until_unseen(shop: Shop, n: int) -> None:
     await shop.named(f"Notifications, {n} new")
 
 
-async def desktop(shop: Shop) -> list[str]:
-    return await shop.page.evaluate("shown.map(({tag}) => tag)")
+async def desktop(*tabs: Shop) -> list[str]:
+    """What the system was told by tabs that have heard of it, each after all that it does then."""
+    after = "navigator.locks.query().then(() => navigator.locks.request('after', () => 0))"
+    for tab in tabs:
+        await tab.page.evaluate(after)
+    return [tag for tab in tabs for tag in await tab.page.evaluate("shown.map(({tag}) => tag)")]
+
+
+async def hide(*tabs: Shop) -> None:
+    """As if another program were in front of all tabs of a browser, and each of them knew."""
+    for tab in tabs:
+        await tab.hide(True)
+    await tabs[0].until(f"{LOOKED_AT}.then((looked) => !looked)")
 
 
 # ---- toasts ------------------------------------------------------------------------------------------
@@ -379,35 +390,56 @@ async def test_one_tab_of_hidden_ones_tells_the_system_and_none_while_one_is_loo
     await expect(toasts(tabs[2])).to_have_count(1)
     for tab in tabs:
         await until_unseen(tab, 1)
-    await tabs[2].hide(True)
+    assert await desktop(*tabs) == []
+    await hide(*tabs)
     [order] = await first.send("hidden")
     for tab in tabs:
         await until_unseen(tab, 2)
-    await first.until("shown.length > 0")
-    assert [await desktop(tab) for tab in tabs] == [[order], [], []]
+    assert await desktop(*tabs) == [order]
     await tabs[1].hide(False)
+    await first.until(LOOKED_AT)
     await first.send("looked at again")
     await expect(toasts(tabs[1]).locator(".title").first).to_have_text("looked at again")
-    await tabs[1].hide(True)
-    await tabs[2].page.close()
+    for tab in tabs:
+        await until_unseen(tab, 3)
+    assert await desktop(*tabs) == [order]
+    await hide(*tabs)
     [last] = await first.send("hidden again")
-    await first.until("shown.length > 1")
-    assert [await desktop(tab) for tab in tabs[:2]] == [[order, last], []]
+    for tab in tabs:
+        await until_unseen(tab, 4)
+    assert sorted(await desktop(*tabs)) == sorted([order, last])
 
 
-async def test_the_system_is_told_of_a_few_of_many_that_come_at_once(shop: Opens) -> None:
-    ann = await shop(desktop=True)
-    await ann.page.clock.install()
-    await ann.visit()
-    await ann.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
-    await ann.hide(True)
-    sent = await ann.send(*(f"number {number}" for number in range(8)))
-    await until_unseen(ann, 8)
-    await ann.until("shown.length > 2")
-    await ann.page.clock.fast_forward(7_000)
-    [late] = await ann.send("late")
-    await ann.until("shown.length > 3")
-    assert await desktop(ann) == [*sent[:3], late]
+async def test_a_tab_with_desktop_notifications_tells_the_system_whichever_tab_has_the_socket(shop: Opens) -> None:
+    leader = await shop(desktop=True)
+    follower = await shop(beside=leader, desktop=True)
+    await leader.page.evaluate("document.querySelector('notification-toasts').remove()")
+    await hide(leader, follower)
+    [order] = await leader.send("one")
+    for tab in (leader, follower):
+        await until_unseen(tab, 1)
+    assert await desktop(leader) == []
+    assert await desktop(follower) == [order]
+
+
+async def test_the_system_is_told_of_a_few_of_many_that_come_at_once_however_many_tabs(shop: Opens) -> None:
+    first = await shop(desktop=True)
+    await first.page.clock.install(time=1_900_000_000)  # of every tab of this browser
+    await first.visit()
+    tabs = [first, await shop(beside=first, desktop=True)]
+    for tab in tabs:
+        await tab.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
+    await first.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await hide(*tabs)
+    sent = await first.send(*(f"number {number}" for number in range(8)))
+    for tab in tabs:
+        await until_unseen(tab, 8)
+    assert sorted(await desktop(*tabs)) == sorted(sent[:3])
+    await first.page.clock.run_for(7_000)
+    [late] = await first.send("late")
+    for tab in tabs:
+        await until_unseen(tab, 9)
+    assert sorted(await desktop(*tabs)) == sorted([*sent[:3], late])
 
 
 async def test_the_next_leader_goes_on(shop: Opens) -> None:

@@ -8,6 +8,19 @@ const PAUSE_MS = 5000;
 /** A burst is one sentence, ms. */
 const BURST_MS = 300;
 
+/** A Web Lock that every tab shares while it is looked at: it ends with the tab, however that ends. */
+export const LOOKED_AT = "bellhub:visible";
+
+let leave = (/** @type {unknown} */ _) => {};
+
+function look() {
+  leave(0);
+  if (document.visibilityState !== "visible") return;
+  const looking = new Promise((resolve) => (leave = resolve));
+  // Where a page may keep nothing there are no locks either: then a tab hears of no other.
+  navigator.locks?.request(LOOKED_AT, { mode: "shared" }, () => looking).catch(() => {});
+}
+
 /** @type {HTMLElement | undefined} */
 let region;
 
@@ -19,6 +32,10 @@ export function prepare() {
   // Not by an attribute: pages may forbid those.
   region.style.cssText = "position: fixed; top: 0; clip-path: inset(50%)";
   document.body.append(region);
+  // The same function once, however often. A page that is left is hidden too, and with the lock gone the back/forward
+  // cache may keep it.
+  document.addEventListener("visibilitychange", look);
+  look();
 }
 
 /** @param {string} text */

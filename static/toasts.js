@@ -3,7 +3,7 @@
  * @module
  */
 
-import { told } from "./announce.js";
+import { LOOKED_AT, told } from "./announce.js";
 import { make, set } from "./dom.js";
 import { BellElement } from "./element.js";
 import { watched } from "./panel.js";
@@ -14,22 +14,9 @@ import { onRowClick, Row, titleOf } from "./row.js";
 const STAY_MS = 6000;
 const MOST = 3;
 const BUSY = ":hover, :focus-within";
-/** A Web Lock that every tab shares while it is looked at: it ends with the tab, however that ends. */
-const LOOKED_AT = "bellhub:visible";
-
 /** The system is told of three at once, then of one in this time, ms: of the others badge and list will tell. */
 const EACH_MS = 2000;
 let due = 0;
-
-let leave = (/** @type {unknown} */ _) => {};
-
-function look() {
-  leave(0);
-  if (document.visibilityState !== "visible") return;
-  const looking = new Promise((resolve) => (leave = resolve));
-  // Where a page may keep nothing there are no locks either: then a tab hears of no other.
-  navigator.locks?.request(LOOKED_AT, { mode: "shared" }, () => looking).catch(() => {});
-}
 
 /**
  * Notifications that arrive while the page is looked at and no panel is open. Attributes besides those of
@@ -54,10 +41,6 @@ export class NotificationToasts extends BellElement {
   connectedCallback() {
     super.connectedCallback();
     document.addEventListener("keydown", this.#key);
-    // The same function once, however many elements add it. A page that is left is hidden too, and with the lock gone
-    // the back/forward cache may keep it.
-    document.addEventListener("visibilitychange", look);
-    look();
   }
 
   disconnectedCallback() {

@@ -2,6 +2,8 @@
  * What screen readers say without being asked: politely, few words, and only in a tab that is looked at.
  * @module
  */
+/** A Web Lock that every tab shares while it is looked at: it ends with the tab, however that ends. */
+export declare const LOOKED_AT = "bellhub:visible";
 /** The region must be there before its text changes, and in the light DOM: some readers miss those in shadow trees. */
 export declare function prepare(): void;
 /** @param {string} text */

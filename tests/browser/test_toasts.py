@@ -442,6 +442,19 @@ async def test_the_system_is_told_of_a_few_of_many_that_come_at_once_however_man
     assert sorted(await desktop(*tabs)) == sorted([*sent[:3], late])
 
 
+async def test_a_bell_that_is_looked_at_keeps_the_system_from_being_told(shop: Opens) -> None:
+    bell = await shop(desktop=True)
+    hidden = await shop(beside=bell, desktop=True)
+    hidden.html = hidden.html.replace("notification-toasts", "div")  # of all tabs: it came last
+    await bell.visit()
+    await hidden.hide(True)
+    await hidden.until(LOOKED_AT)
+    await hidden.send("one")
+    await until_unseen(bell, 1)
+    await until_unseen(hidden, 1)
+    assert await desktop(hidden) == []
+
+
 async def test_the_next_leader_goes_on(shop: Opens) -> None:
     first = await shop(desktop=True)
     second = await shop(beside=first, desktop=True)

@@ -21,7 +21,7 @@ function look() {
   navigator.locks?.request(LOOKED_AT, { mode: "shared" }, () => looking).catch(() => {});
 }
 
-/** @type {HTMLElement | undefined} */
+/** @type {any} */
 let region;
 
 /** The region must be there before its text changes, and in the light DOM: some readers miss those in shadow trees. */
@@ -41,7 +41,7 @@ export function prepare() {
 /** @param {string} text */
 export function say(text) {
   prepare();
-  if (!region || document.visibilityState !== "visible") return;
+  if (document.visibilityState !== "visible") return;
   // The same words twice are a change only if something differs.
   region.textContent = region.textContent === text ? `${text}\u00a0` : text;
 }

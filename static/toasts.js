@@ -97,29 +97,23 @@ export class NotificationToasts extends BellElement {
   /** One for all tabs, if nobody looks at any. Unallowed ones are not shown by the browser. */
   async #desktop(/** @type {any} */ entry) {
     if (!this.hasAttribute("desktop")) return;
-    const { locks } = navigator;
-    const { held } = await locks.query();
-    if (held?.some(({ name }) => name === LOOKED_AT)) return;
+    if ((await navigator.locks.query()).held?.some(({ name }) => name === LOOKED_AT)) return;
     // Every tab counts those that others show, too: each would have room for more.
     const now = performance.now();
     if (due > now + 2 * EACH_MS) return;
     due = Math.max(due, now) + EACH_MS;
-    await locks.request(`bellhub:${entry.id}`, { ifAvailable: true }, (first) => first && this.#show(entry));
-  }
-
-  /** @returns {Promise<any>} lasts until no other tab is to be expected: one that is later replaces it, by the tag */
-  #show(/** @type {any} */ entry) {
-    const shown = new Notification(titleOf(entry), { body: entry.data.body, tag: entry.id });
-    return new Promise((resolve) => {
-      setTimeout(resolve, STAY_MS);
+    await navigator.locks.request(`bellhub:${entry.id}`, { ifAvailable: true }, (first) => {
+      if (!first) return;
+      const shown = new Notification(titleOf(entry), { body: entry.data.body, tag: entry.id });
       shown.onclick = () => {
-        resolve(0); // or the back/forward cache would not have the page
         shown.close();
         focus();
         this.current?.mark("click", [entry.id]);
         const link = safeLink(entry.data.action_url);
         if (this.clicked(entry, Boolean(link)) && link) location.assign(link);
       };
+      // Until no other tab is to be expected. One that is later replaces it, by the tag.
+      return new Promise((resolve) => setTimeout(resolve, STAY_MS));
     });
   }
 }

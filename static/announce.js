@@ -46,7 +46,7 @@ export function say(text) {
   region.textContent = region.textContent === text ? `${text}\u00a0` : text;
 }
 
-/** What is said of those that have just arrived, behind their number. @type {string[]} */
+/** What is said of those that have just arrived, behind their number: of the latest three. @type {string[]} */
 export const told = [];
 
 /** Clients that are listened to: two elements with one client speak once. */
@@ -63,7 +63,7 @@ export function announceArrivals(client, words) {
   let arrived = 0;
   let next = 0;
   const speak = () => {
-    say([words(arrived), ...told.splice(0)].join(". "));
+    say([words(arrived), ...told.splice(0).slice(-3)].join(". "));
     arrived = 0;
     next = performance.now() + PAUSE_MS;
   };

@@ -8,7 +8,7 @@ export declare const LOOKED_AT = "bellhub:visible";
 export declare function prepare(): void;
 /** @param {string} text */
 export declare function say(text: string): void;
-/** What is said of those that have just arrived, behind their number. @type {string[]} */
+/** What is said of those that have just arrived, behind their number: of the latest three. @type {string[]} */
 export declare const told: string[];
 /**
  * Says how many notifications arrived.

@@ -73,6 +73,14 @@ async def desktop(*tabs: Shop) -> list[str]:
     return [tag for tab in tabs for tag in await tab.page.evaluate("shown.map(({tag}) => tag)")]
 
 
+async def stop_clock(shop: Shop) -> None:
+    """In every tab of this browser no time passes by itself from here on: no toast goes because a test was slow."""
+    await shop.page.clock.install(time=1_900_000_000)
+    await shop.visit()
+    await shop.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
+    await shop.page.clock.pause_at(1_900_000_600)
+
+
 async def hide(*tabs: Shop) -> None:
     """As if another program were in front of all tabs of a browser, and each of them knew."""
     for tab in tabs:
@@ -98,6 +106,15 @@ async def test_at_most_three_are_shown_the_newest_first(shop: Opens) -> None:
     await ann.send("one", "two", "three", "four")
     await until_unseen(ann, 4)
     await expect(toasts(ann).locator(".title")).to_have_text(["four", "three", "two"])
+
+
+async def test_of_many_at_once_only_the_latest_titles_are_said(shop: Opens) -> None:
+    ann = await shop()
+    await stop_clock(ann)
+    await ann.send("one", "two", "three", "four", "five")
+    await until_unseen(ann, 5)
+    await ann.page.clock.run_for(300)
+    await expect(ann.page.get_by_role("status")).to_have_text("5 new notifications. three. four. five")
 
 
 async def test_a_toast_stays_while_it_is_pointed_at_or_has_the_focus(shop: Opens) -> None:

@@ -102,7 +102,7 @@ export class NotificationToasts extends BellElement {
     const now = performance.now();
     if (due > now + 2 * EACH_MS) return;
     due = Math.max(due, now) + EACH_MS;
-    await navigator.locks.request(`bellhub:${entry.id}`, { ifAvailable: true }, (first) => {
+    await navigator.locks.request(entry.id, { ifAvailable: true }, (first) => {
       if (!first) return;
       const shown = new Notification(titleOf(entry), { body: entry.data.body, tag: entry.id });
       shown.onclick = () => {

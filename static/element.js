@@ -189,9 +189,10 @@ export class BellElement extends Base {
   #options() {
     const [apiKey, user, endpoint] = ["api-key", "user", "token-endpoint"].map((name) => this.getAttribute(name));
     const getToken = this.#getToken ?? (endpoint ? (endpoints[endpoint] ??= () => fetchToken(endpoint)) : undefined);
-    if (!apiKey || !(getToken || user)) return null;
+    // Without a key it is the hub that says, in the console and in the list, what is missing.
+    if (!(getToken || user)) return null;
     const url = this.getAttribute("url") ?? URL_HERE;
-    return { url, apiKey, channel: this.getAttribute("channel") ?? "inbox", getToken, user: user ?? undefined };
+    return { url, apiKey: /** @type {string} */ (apiKey), channel: this.getAttribute("channel") ?? "inbox", getToken, user: user ?? undefined };
   }
 
   #follow(/** @type {Client} */ client, /** @type {boolean} */ own) {

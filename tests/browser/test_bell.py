@@ -616,6 +616,15 @@ async def test_before_javascript_there_is_a_link(shop: Opens) -> None:
     ann.over = "nothing runs on this page"
 
 
+async def test_what_is_wrong_with_a_bell_without_a_key_is_told_in_the_list_and_in_the_console(shop: Opens) -> None:
+    ann = await shop(bell=BELL.replace('api-key="{api_key}"', ""), visit=False)
+    async with ann.page.expect_console_message(lambda said: "api_key" in said.text):
+        await ann.visit()
+    await ann.open_panel(at_once=True)
+    await expect(ann.panel.get_by_text("Notifications can’t be shown")).to_be_visible()
+    ann.over = "the hub knows no project without a key"
+
+
 async def test_another_user_is_another_feed_and_the_first_connection_ends(shop: Opens) -> None:
     ann = await shop()
     await ann.send("mine")

@@ -78,7 +78,9 @@ export class NotificationToasts extends BellElement {
     row.reach(true);
     this.#list.prepend(row.element);
     const toasts = [...this.#list.children];
-    if (toasts.length > MOST) toasts.findLast((toast) => !toast.matches(BUSY)).row.remove();
+    // The list ends at the edge of the window: without one below it, what is pointed at would move away.
+    const busy = toasts.findIndex((toast) => toast.matches(BUSY));
+    if (toasts.length > MOST) toasts.at(busy < 0 ? -1 : busy - 1).row.remove();
     this.#expire(row);
   }
 

@@ -146,6 +146,19 @@ async def test_a_toast_that_is_pointed_at_is_pushed_out_by_none(shop: Opens) -> 
     await expect(toasts(ann).locator(".title")).to_have_text(["four", "three", "one"])
 
 
+async def test_a_toast_that_is_pointed_at_is_moved_by_none(shop: Opens) -> None:
+    ann = await shop()
+    await stop_clock(ann)
+    await ann.send("one", "two", "three")
+    await expect(toasts(ann)).to_have_count(3)
+    two = toasts(ann).nth(1)
+    await two.hover()
+    place = await two.bounding_box()
+    await ann.send("four")
+    await expect(toasts(ann).locator(".title")).to_have_text(["four", "two", "one"])
+    assert await toasts(ann).nth(1).bounding_box() == place
+
+
 async def test_escape_dismisses_toasts_and_marks_nothing(shop: Opens) -> None:
     ann = await shop()
     await ann.send("one", "two")

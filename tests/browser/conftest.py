@@ -9,7 +9,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import pytest_asyncio
@@ -122,18 +122,28 @@ async def shop(shop_hub: RunningHub, browser: Browser, ann: str) -> AsyncIterato
 
 
 class StaticFiles(SimpleHTTPRequestHandler):
-    """The repository's `static/`, and an empty page to import it from."""
+    """The repository's `static/`, an empty page to import it from, and tokens that a cache may keep."""
+
+    tokens: ClassVar[list[str]] = []
+    """What `/token` answers, one after the other."""
 
     extensions_map = {".js": "text/javascript", ".css": "text/css", ".html": "text/html"}  # noqa: RUF012
 
     def do_GET(self) -> None:
-        if self.path != "/":
-            super().do_GET()
-            return
+        match self.path:
+            case "/":
+                self._answer("text/html", "<!doctype html><title>modules</title>")
+            case "/token":
+                self._answer("text/plain", self.tokens.pop(0), "max-age=3600")
+            case _:
+                super().do_GET()
+
+    def _answer(self, kind: str, text: str, cache: str = "no-cache") -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Type", kind)
+        self.send_header("Cache-Control", cache)
         self.end_headers()
-        self.wfile.write(b"<!doctype html><title>modules</title>")
+        self.wfile.write(text.encode())
 
     def log_message(self, *args: Any) -> None:
         pass

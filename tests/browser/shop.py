@@ -106,7 +106,7 @@ class Shop:
             case "/shop.css":
                 await route.fulfill(body=CSS, content_type="text/css")
             case "/token":
-                await route.fulfill(body=self.hub.token(self.user), content_type="text/plain")
+                await route.fulfill(body=f"{self.hub.token(self.user)}\n", content_type="text/plain")
             case path if path.startswith("/orders/"):
                 await route.fulfill(body="<!doctype html><title>An order</title>", content_type="text/html")
             case _:

@@ -187,6 +187,8 @@ async def test_a_click_without_a_link_that_the_page_takes_over_closes_the_panel_
 async def test_a_link_opens_in_a_new_tab_and_is_marked_all_the_same(shop: Opens, options: dict[str, Any]) -> None:
     ann = await shop()
     [entry] = await ann.send("shipped", url="/orders/1")
+    # A router takes over what would leave the page; this does not.
+    await ann.page.evaluate("addEventListener('bell-click', (event) => event.preventDefault())")
     await ann.open_panel()
     async with ann.context.expect_page() as opened:
         await ann.row("shipped").get_by_role("link").click(**options)
@@ -202,6 +204,36 @@ async def test_an_entry_without_a_link_is_a_button(shop: Opens) -> None:
     await ann.row("nothing behind it").get_by_role("button", name="Unread. nothing").click()
     await ann.until_set(entry, "clicked_at")
     await expect(ann.panel).to_be_visible()
+
+
+async def test_an_entry_that_was_clicked_is_not_marked_again(shop: Opens) -> None:
+    ann = await shop()
+    await ann.send("one")
+    await ann.open_panel()
+    await ann.focus_is_on("one")
+    await ann.element.evaluate(
+        """(bell) => {
+          window.verbs = [];
+          bell.current.addEventListener("frame", ({ detail: { direction, frame } }) => {
+            if (direction === "out" && frame.op) verbs.push(frame.type);
+          });
+        }"""
+    )
+    for key in ("Enter", "Enter", "I", "e"):
+        await ann.page.keyboard.press(key)
+    await ann.until("verbs.at(-1) === 'archive'")
+    assert [verb for verb in await ann.page.evaluate("verbs") if verb != "seen"] == ["click", "archive"]
+
+
+async def test_the_context_menu_of_a_link_marks_nothing(shop: Opens) -> None:
+    ann = await shop()
+    [entry] = await ann.send("shipped", url="/orders/1")
+    await ann.open_panel()
+    await ann.focus_is_on("shipped")
+    await ann.row("shipped").get_by_role("link").click(button="right")
+    await ann.page.keyboard.press("Escape")  # of the menu, where there is one
+    await ann.element.evaluate("(bell, id) => bell.current.mark('archive', [id])", entry)
+    assert (await ann.entry(entry, "archived"))["clicked_at"] is None
 
 
 async def test_markup_and_scripts_are_shown_as_text(shop: Opens) -> None:
@@ -797,10 +829,11 @@ async def test_keys_that_mean_something_in_the_list_mean_nothing_else_to_the_pag
     await ann.open_panel()
     await ann.focus_is_on("one")
     await ann.page.evaluate("window.keys = []; document.addEventListener('keydown', ({key}) => keys.push(key)); 0")
-    for key in ("x", "j", "e", "z"):
+    for key in ("x", "j", "e", "z", "Control+e"):
         await ann.page.keyboard.press(key)
     await ann.focus_is_on("one")
-    assert await ann.page.evaluate("keys") == ["x"]
+    await expect(ann.rows).to_have_count(1)
+    assert await ann.page.evaluate("keys") == ["x", "Control", "e"]
 
 
 async def test_an_element_takes_the_focus_like_any_other(shop: Opens) -> None:

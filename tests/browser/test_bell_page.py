@@ -185,6 +185,50 @@ async def test_an_address_that_would_run_as_a_script_is_no_link_and_no_picture(s
     assert await ann.page.evaluate("window.harmed") is None
 
 
+# ---- what the hub refuses ----------------------------------------------------------------------------
+
+
+async def test_a_seen_that_the_hub_refuses_is_told_to_nobody_and_not_sent_again(shop: Opens) -> None:
+    ann = await shop(visit=False)
+    seen: list[str] = []
+
+    def connect(socket: WebSocketRoute) -> None:
+        """As if a hub that lost its latest events did not know the place up to which this page shows the feed."""
+        server = socket.connect_to_server()
+
+        def pass_on(message: str | bytes) -> None:
+            frame = json.loads(message)
+            if frame["type"] == "seen":
+                seen.append(frame["upto"])
+                frame["upto"] = "9999999999999999-1"
+            server.send(json.dumps(frame))
+
+        socket.on_message(pass_on)
+
+    await ann.page.route_web_socket(re.compile("/ws/v1$"), connect)
+    await ann.page.clock.install(time=1_900_000_000)
+    await ann.visit()
+    await ann.element.evaluate(
+        """({ current }) => {
+          window.refused = [];
+          current.addEventListener("refused", ({ detail }) => refused.push(detail.verb));
+        }"""
+    )
+    await ann.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await ann.send("one")
+    await ann.named("Notifications, 1 new")
+    await ann.open_panel()
+    await ann.focus_is_on("one")
+    await ann.page.clock.run_for(600)
+    await ann.until("refused[0] === 'seen'")
+    await expect(ann.element.locator("[part=note]")).to_be_hidden()
+    await ann.named("Notifications, 1 new")
+    await ann.page.clock.run_for(10_000)
+    await ann.send("two")
+    await ann.named("Notifications, 2 new")
+    assert len(seen) == 1
+
+
 # ---- tabs and devices --------------------------------------------------------------------------------
 
 

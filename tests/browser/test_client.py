@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, WebSocketRoute, async_playwright
 
 from tests.browser.agreement import agree
-from tests.browser.conftest import ARGUMENTS, chromium
+from tests.browser.conftest import ARGUMENTS, StaticFiles, chromium
 from tests.browser.tab import CONNECTED, LANDED, Tab
 from tests.browser.tools import REPOSITORY, bundled
 from tests.harness import RedisServer, RunningHub
@@ -539,6 +540,25 @@ async def test_an_expired_token_is_replaced_by_a_fresh_one(tab: Tab) -> None:
     await tab.connect()
     assert (tab.tokens, await tab.js("sockets.length")) == (2, 2)
     assert await tab.events("auth") == []
+
+
+async def test_a_token_that_a_cache_may_keep_is_asked_for_again_all_the_same(tab: Tab) -> None:
+    hub, hour = tab.hub, 3600
+    StaticFiles.tokens[:] = [hub.token(tab.user, ttl_s=60, now=time.time() - hour), hub.token(tab.user)]
+    await tab.js(
+        """async ({ url, apiKey }) => {
+          await import("/static/bell.js");
+          const bell = document.createElement("notification-bell");
+          for (const [name, value] of Object.entries({ url, "api-key": apiKey, "token-endpoint": "/token" }))
+            bell.setAttribute(name, value);
+          document.body.append(bell);
+          globalThis.state = () => bell.snapshot.state;
+        }""",
+        tab.address,
+    )
+    await tab.until("['connected', 'closed'].includes(state())")
+    assert await tab.js("state()") == "connected"
+    assert StaticFiles.tokens == []
 
 
 async def test_tokens_that_are_all_expired_end_in_an_event_and_not_in_a_loop(tab: Tab) -> None:

@@ -1,4 +1,5 @@
 import itertools
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -8,6 +9,11 @@ import pytest_asyncio
 from tests.harness import RedisServer, RunningHub
 
 StartHub = Callable[..., Awaitable[RunningHub]]
+
+
+def pytest_configure() -> None:
+    """A run in the background of a shell ignores Ctrl-C, and so would the commands that the tests end by it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -128,14 +128,14 @@ export class Panel {
     document.removeEventListener("visibilitychange", this.#look);
     this.#onScreen = false;
     this.reset();
-    this.#look();
   }
 
   /** An opening ended: what was new is not new the next time, and nothing is drawn until then. */
   reset() {
-    watched.delete(this);
     this.#reading = new Reading();
     this.#view = NOTHING;
+    this.#look(); // not when the browser tells what is on the screen: by then a moment may have passed
+    watched.delete(this);
     for (const row of this.#rows.values()) row.remove();
     this.#rows = new Map();
     clearTimeout(this.#timers.note);

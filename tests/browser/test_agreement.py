@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 SECOND_SOCKET = """
   const { BellhubClient } = await import("/static/client.js");
-  const getToken = async () => (await fetch("/token")).text();
+  const getToken = async () => (await (await fetch("/token")).text()).trim();
   window.client = new BellhubClient({ apiKey: bell.getAttribute("api-key"), channel: "inbox", tabs: false, getToken });
   const connected = new Promise((go) => client.subscribe(() => client.getSnapshot().cursor && go()));
   client.connect();

@@ -151,14 +151,17 @@ class Demo:
     async def agree(self) -> None:
         """Waits until both devices hold what REST answers, and the page says so."""
         async with asyncio.timeout(15):
-            while True:
-                feed = await self.truth()
-                if [await device.snapshot() for device in self.devices] == [feed, feed]:
-                    break
+            while not await self._agrees():
                 await self.page.wait_for_timeout(50)
+
+    async def _agrees(self) -> bool:
+        """All at one time: what was sent may still be seen meanwhile."""
+        feed = await self.truth()
+        held = [await device.snapshot() for device in self.devices]
+        table = await self.page.locator(".agree tbody td").all_text_contents()
+        said = await self.verdict.text_content()
         counts = [str(count) for count in feed["counts"].values()]
-        await expect(self.page.locator(".agree tbody td")).to_have_text(counts * 3)
-        await expect(self.verdict).to_have_text("All three agree")
+        return (held, table, said) == ([feed, feed], counts * 3, "All three agree")
 
     async def truth(self) -> dict[str, Any]:
         feed = await self.feed()

@@ -130,6 +130,14 @@ class Demo:
                 await self.page.get_by_role("button", name="Send", exact=True).click()
             assert (await answer.value).status == 202
 
+    async def cut_phone_off_over(self, title: str) -> None:
+        """Sends one, lets the phone see it, and cuts its network while nothing is on its way."""
+        await self.send(title)
+        await self.inbox_tab.click()
+        await expect(self.bell).to_have_accessible_name("Notifications, 1 unread")
+        await expect(self.phone.status).to_have_text("connected")
+        await self.phone.press("Cut network")
+
     async def badges(self, text: str) -> None:
         """Waits until both devices show this badge; an empty one is hidden."""
         for badge in (self.laptop_badge, self.phone_badge):
@@ -211,11 +219,7 @@ async def test_the_page_says_that_all_agree_only_of_what_the_hub_was_asked_about
 
 
 async def test_a_device_with_marks_to_send_is_not_up_to_date_though_it_counts_the_same(demo: Demo) -> None:
-    await demo.send("one")
-    await demo.inbox_tab.click()
-    await expect(demo.bell).to_have_accessible_name("Notifications, 1 unread")
-    await expect(demo.phone.status).to_have_text("connected")  # nothing is on its way
-    await demo.phone.press("Cut network")
+    await demo.cut_phone_off_over("one")
     await demo.phone.row("one").hover()
     await demo.phone.list.get_by_role("button", name="Archive: one").click()
     await expect(demo.verdict).to_have_text("Not up to date: phone")
@@ -282,11 +286,7 @@ async def test_a_device_that_is_cut_off_says_so_and_catches_up_on_what_it_missed
 
 
 async def test_a_mark_made_without_a_network_is_shown_at_once_and_sent_later(demo: Demo) -> None:
-    await demo.send("one")
-    await demo.inbox_tab.click()
-    await expect(demo.bell).to_have_accessible_name("Notifications, 1 unread")
-    await expect(demo.phone.status).to_have_text("connected")  # nothing is on its way
-    await demo.phone.press("Cut network")
+    await demo.cut_phone_off_over("one")
     await expect(demo.phone.status).to_contain_text("reconnecting")
     await demo.phone.read("one")
     await expect(demo.phone.status).to_contain_text("1 to send")

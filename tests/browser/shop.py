@@ -13,6 +13,7 @@ from tests.browser.agreement import agree
 from tests.harness import RedisServer, RunningHub
 
 POLICY = "default-src 'self'"
+CLOCK_S = 1_900_000_000
 BELL = """<notification-bell api-key="{api_key}" token-endpoint="/token" {attributes}>
   <a href="/notifications">All notifications</a></notification-bell>"""
 HTML = """<!doctype html><html lang="{lang}" dir="{dir}"><head><meta charset="utf-8"><title>Orders</title>
@@ -218,6 +219,14 @@ class Shop:
         async with asyncio.timeout(10):
             while not await self.page.evaluate(condition):  # noqa: ASYNC110  (nothing announces it)
                 await asyncio.sleep(0.02)
+
+    async def set_clock(self) -> None:
+        """Before a visit: a clock of this browser's own, which `page.clock` moves and `stop_clock` stops."""
+        await self.page.clock.install(time=CLOCK_S)
+
+    async def stop_clock(self) -> None:
+        """From here on no time passes by itself."""
+        await self.page.clock.pause_at(CLOCK_S + 600)
 
     async def hide(self, hidden: bool) -> None:
         """As if another tab were in front."""

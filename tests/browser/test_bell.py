@@ -47,12 +47,12 @@ async def test_a_badge_has_a_largest_number(shop: Opens) -> None:
 
 async def test_opening_clears_the_badge_on_every_device_after_a_moment(shop: Opens) -> None:
     ann, phone = await shop(visit=False), await shop()
-    await ann.page.clock.install(time=1_900_000_000)
+    await ann.set_clock()
     await ann.visit()
     await ann.send("one", "two")
     await expect(phone.badge).to_have_text("2")
     await ann.caught_up()
-    await ann.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await ann.stop_clock()
     await ann.open_panel()
     await expect(ann.rows).to_have_count(2)
     await ann.page.clock.run_for(400)
@@ -64,11 +64,11 @@ async def test_opening_clears_the_badge_on_every_device_after_a_moment(shop: Ope
 
 async def test_a_panel_that_is_closed_at_once_has_shown_nothing(shop: Opens) -> None:
     ann = await shop(visit=False)
-    await ann.page.clock.install(time=1_900_000_000)
+    await ann.set_clock()
     await ann.visit()
     await ann.send("one")
     await ann.caught_up()
-    await ann.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await ann.stop_clock()
     await ann.open_panel()
     await ann.page.clock.run_for(400)
     await ann.page.keyboard.press("Escape")
@@ -313,12 +313,12 @@ async def test_an_archived_entry_can_be_taken_back_with_a_button_or_a_key(shop: 
 
 async def test_an_archive_can_be_taken_back_for_seven_seconds(shop: Opens) -> None:
     ann = await shop()
-    await ann.page.clock.install(time=1_900_000_000)
+    await ann.set_clock()
     await ann.visit()
     await ann.send("one")
     await ann.open_panel()
     await ann.focus_is_on("one")
-    await ann.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await ann.stop_clock()
     await ann.page.keyboard.press("e")
     await expect(ann.button("Undo")).to_be_visible()
     await ann.page.clock.run_for(6_900)
@@ -511,11 +511,11 @@ async def test_a_list_that_cannot_be_had_is_told_and_can_be_tried_again(shop: Op
     ann = await shop(visit=False)
     lists = Lists({"code": "internal", "message": "a fault of the hub", "temporary": False})
     await ann.page.route_web_socket(re.compile("/ws/v1$"), lists.connect)
-    await ann.page.clock.install(time=1_900_000_000)
+    await ann.set_clock()
     await ann.visit()
     await ann.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
     await ann.open_panel()
-    await ann.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await ann.stop_clock()
     await ann.send("one")
     await expect(ann.rows).to_have_count(1)  # so the hub is heard, and needs not to be asked whether it is there
     await ann.button("Archived").click()

@@ -308,12 +308,12 @@ async def test_letters_typed_into_the_pages_own_fields_do_nothing_else(shop: Ope
 async def test_arrivals_are_announced_politely_and_together(shop: Opens) -> None:
     main = '<notification-inbox api-key="{api_key}" token-endpoint="/token"></notification-inbox>'
     ann = await shop(main=main, visit=False)
-    await ann.page.clock.install(time=1_900_000_000)
+    await ann.set_clock()
     await ann.visit()
     region = ann.page.locator("body > [role=status]")
     await expect(region).to_have_count(1)  # of all elements of the page, and in the light DOM
     await ann.named("Notifications")
-    await ann.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await ann.stop_clock()
     await ann.send("one", "two", "three")
     await ann.named("Notifications, 3 new")
     await expect(region).to_be_empty()

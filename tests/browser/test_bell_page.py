@@ -68,11 +68,11 @@ async def test_what_is_new_is_seen_as_new_under_the_pointer_too(shop: Opens) -> 
 
 async def test_an_archive_can_be_taken_back_on_a_phone_that_lies_on_its_side(shop: Opens) -> None:
     ann = await shop(viewport={"width": 740, "height": 360}, has_touch=True, is_mobile=True, visit=False)
-    await ann.page.clock.install(time=1_900_000_000)
+    await ann.set_clock()
     await ann.visit()
     await ann.send("one", "two", "three")
     await ann.open_panel()
-    await ann.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await ann.stop_clock()
     await ann.button("Archive: three").tap()
     await expect(ann.button("Undo")).to_be_in_viewport(ratio=1)
     await ann.button("Undo").tap()
@@ -206,7 +206,7 @@ async def test_a_seen_that_the_hub_refuses_is_told_to_nobody_and_not_sent_again(
         socket.on_message(pass_on)
 
     await ann.page.route_web_socket(re.compile("/ws/v1$"), connect)
-    await ann.page.clock.install(time=1_900_000_000)
+    await ann.set_clock()
     await ann.visit()
     await ann.element.evaluate(
         """({ current }) => {
@@ -214,7 +214,7 @@ async def test_a_seen_that_the_hub_refuses_is_told_to_nobody_and_not_sent_again(
           current.addEventListener("refused", ({ detail }) => refused.push(detail.verb));
         }"""
     )
-    await ann.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await ann.stop_clock()
     await ann.send("one")
     await ann.named("Notifications, 1 new")
     await ann.open_panel()

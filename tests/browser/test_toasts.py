@@ -73,12 +73,12 @@ async def desktop(*tabs: Shop) -> list[str]:
     return [tag for tab in tabs for tag in await tab.page.evaluate("shown.map(({tag}) => tag)")]
 
 
-async def stop_clock(shop: Shop) -> None:
+async def stand_still(shop: Shop) -> None:
     """In every tab of this browser no time passes by itself from here on: no toast goes because a test was slow."""
-    await shop.page.clock.install(time=1_900_000_000)
+    await shop.set_clock()
     await shop.visit()
     await shop.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
-    await shop.page.clock.pause_at(1_900_000_600)
+    await shop.stop_clock()
 
 
 async def hide(*tabs: Shop) -> None:
@@ -110,7 +110,7 @@ async def test_at_most_three_are_shown_the_newest_first(shop: Opens) -> None:
 
 async def test_of_many_at_once_only_the_latest_titles_are_said(shop: Opens) -> None:
     ann = await shop()
-    await stop_clock(ann)
+    await stand_still(ann)
     await ann.send("one", "two", "three", "four", "five")
     await until_unseen(ann, 5)
     await ann.page.clock.run_for(300)
@@ -148,7 +148,7 @@ async def test_a_toast_that_is_pointed_at_is_pushed_out_by_none(shop: Opens) -> 
 
 async def test_a_toast_that_is_pointed_at_is_moved_by_none(shop: Opens) -> None:
     ann = await shop()
-    await stop_clock(ann)
+    await stand_still(ann)
     await ann.send("one", "two", "three")
     await expect(toasts(ann)).to_have_count(3)
     two = toasts(ann).nth(1)
@@ -454,12 +454,12 @@ async def test_a_tab_with_desktop_notifications_tells_the_system_whichever_tab_h
 
 async def test_the_system_is_told_of_a_few_of_many_that_come_at_once_however_many_tabs(shop: Opens) -> None:
     first = await shop(desktop=True)
-    await first.page.clock.install(time=1_900_000_000)  # of every tab of this browser
+    await first.set_clock()  # of every tab of this browser
     await first.visit()
     tabs = [first, await shop(beside=first, desktop=True)]
     for tab in tabs:
         await tab.until("document.querySelector('notification-bell').snapshot.state === 'connected'")
-    await first.page.clock.pause_at(1_900_000_600)  # from here on no time passes by itself
+    await first.stop_clock()
     await hide(*tabs)
     sent = await first.send(*(f"number {number}" for number in range(8)))
     for tab in tabs:
